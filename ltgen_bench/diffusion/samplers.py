@@ -11,7 +11,8 @@ Common arguments:
 * `progress`: called after each step with the steps done and the steps in all.
 
 Each gives (B, C, H, W) in the dtype of `x`, limited to [-1, 1]. Coefficients are float64 on the host and meet
-the images as scalars; no value is read back, so a device is never waited for. All raise ConfigError for shapes that do not fit.
+the images as scalars; no value is read back, so a device is never waited for.
+All raise ConfigError for shapes that do not fit.
 """
 
 from __future__ import annotations

@@ -127,6 +127,6 @@ def linear_schedule(steps: int = 1000, beta_start: float = 1e-4, beta_end: float
 
 
 def _frozen(table: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    table = np.array(table, dtype=np.float64)
-    table.flags.writeable = False
-    return table
+    frozen: NDArray[np.float64] = np.array(table, dtype=np.float64)
+    frozen.flags.writeable = False
+    return frozen
