@@ -1,0 +1,38 @@
+"""Checks of the options that choose a data set; each mistake is a ConfigError of one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ltgen_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ltgen_bench.config import DatasetConfig
+
+
+def refuse_unknown_options(options: DatasetConfig, known: tuple[str, ...], hint: str = "") -> None:
+    """Raise ConfigError for the first option that differs from its default and is not among `known`."""
+    for key, field in type(options).model_fields.items():
+        if key == "name" or key in known or getattr(options, key) == field.default:
+            continue
+        takes = f"it takes {', '.join(known)}" if known else "it takes no options"
+        raise ConfigError(f"data set {options.name!r} has no option {key!r}; {takes}{hint}")
+
+
+def check_imbalance(imbalance: float) -> float:
+    """`imbalance` (rho, smallest / largest class) if it lies in (0, 1]; raises ConfigError if not."""
+    if not 0 < imbalance <= 1:
+        raise ConfigError(f"imbalance is smallest / largest class, in (0, 1]; got {imbalance}")
+    return imbalance
+
+
+def check_per_class(per_class: int, available: int, name: str) -> int:
+    """`per_class` if it lies in 1 ... `available`; raises ConfigError if not."""
+    if not 1 <= per_class <= available:
+        raise ConfigError(f"data set {name!r} can give 1 to {available} images a class; got per_class {per_class}")
+    return per_class
+
+
+def suffix(value: float) -> str:
+    """A number as the end of a canonical name: the shortest decimals that give it back, 1.0 as `1`."""
+    return repr(value).removesuffix(".0")
