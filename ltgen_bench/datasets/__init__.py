@@ -23,12 +23,12 @@ DatasetFactory = Callable[["DatasetConfig", Path], Dataset]
 
 _BUILTIN = {  # name: (factory, one line)
     "digits-lt": ("digits:digits_lt", "digits 8x8, embedded, long-tailed: 120 ... 6 a class (imbalance 0.05)"),
-    "digits": ("digits:digits", "digits 8x8, embedded, balanced: 120 a class, or --per-class of them"),
-    "cifar10": ("cifar:cifar10", "CIFAR-10 32x32, balanced: 5,000 a class, or --per-class of them"),
+    "digits": ("digits:digits", "digits 8x8, embedded, balanced: 120 a class, or per_class of them"),
+    "cifar10": ("cifar:cifar10", "CIFAR-10 32x32, balanced: 5,000 a class, or per_class of them"),
     "cifar10lt": ("cifar:cifar10lt", "CIFAR-10 32x32, long-tailed: 12,406 images, 5,000 ... 50 a class (0.01)"),
-    "cifar100": ("cifar:cifar100", "CIFAR-100 32x32, balanced: 500 a class, or --per-class of them"),
+    "cifar100": ("cifar:cifar100", "CIFAR-100 32x32, balanced: 500 a class, or per_class of them"),
     "cifar100lt": ("cifar:cifar100lt", "CIFAR-100 32x32, long-tailed: 10,847 images, 500 ... 5 a class (0.01)"),
-    "folder": ("folder:folder", "your own images: a folder of class folders (--path), with its own or any imbalance"),
+    "folder": ("folder:folder", "your own images: a folder of class folders (path), with its own or any imbalance"),
 }
 
 DATASETS: Registry[DatasetFactory] = Registry(
@@ -79,6 +79,8 @@ def _factory(name: str) -> DatasetFactory:
         # `cifar10lt-0.001` and `cifar10-500` are names of results; they are asked for by name and option
         base, _, value = name.rpartition("-")
         if base in DATASETS.names() and re.fullmatch(r"[0-9.e]+", value):
-            option = "--imbalance" if base.endswith("lt") else "--per-class"
-            raise UnknownNameError(f"unknown data set {name!r}; say --dataset {base} {option} {value}") from None
+            option = "imbalance" if base.endswith("lt") else "per_class"
+            raise UnknownNameError(
+                f"unknown data set {name!r}; did you mean --dataset {base} --set dataset.{option}={value}?"
+            ) from None
         raise error

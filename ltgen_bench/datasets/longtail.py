@@ -58,6 +58,24 @@ def _exact_floor(n_max: int, rho: Fraction, i: int, steps: int) -> int:
     return count
 
 
+def largest_exponential_counts(available: Sequence[int], imbalance: float) -> tuple[int, ...]:
+    """`exponential_counts` with the largest head that asks no class for more than its `available` images.
+
+    For a balanced set that is the size of its classes. Raises ConfigError when even that leaves a class empty.
+    """
+    low, high = 1, available[0]
+
+    def fits(n_max: int) -> bool:
+        rho = Fraction(repr(float(imbalance)))
+        steps = max(1, len(available) - 1)
+        return all(_exact_floor(n_max, rho, i, steps) <= count for i, count in enumerate(available))
+
+    while low < high:  # counts grow with the head, so the largest fitting one can be bisected
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return exponential_counts(low, imbalance, len(available))
+
+
 def select_longtail_indices(
     labels: NDArray[np.integer], counts: Sequence[int] | NDArray[np.int64], seed: int = 0
 ) -> Indices:

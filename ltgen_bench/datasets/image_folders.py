@@ -1,0 +1,101 @@
+"""Folders of class folders: which images they hold, without opening one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ltgen_bench.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+ORDER_FILE = "classes.txt"
+
+ClassFiles = dict[str, tuple[Path, ...]]  # class name: its image files, both sorted by name
+
+
+def scan(root: Path) -> ClassFiles:
+    """The image files of `root`/<class name>/, class by class.
+
+    Names that start with a dot and files that are no images are passed over. Raises DataError, naming the file or
+    folder, for a missing or empty folder, a class folder without images or with folders inside, and links that
+    leave `root`.
+    """
+    if not root.is_dir():
+        raise DataError(f"image folder {shown(root)} is not there, or is no folder")
+    inside = root.resolve()
+    classes: ClassFiles = {}
+    for folder in _entries(root):
+        _refuse_leaving(folder, inside)
+        if not folder.is_dir():
+            continue
+        if not folder.name.isprintable():
+            raise DataError(f"class folder {shown(folder)} has a name that cannot be printed; rename it")
+        files = []
+        for file in _entries(folder):
+            _refuse_leaving(file, inside)
+            if file.is_dir():
+                raise DataError(f"{shown(file)} is a folder inside a class folder; images lie directly in theirs")
+            if file.suffix.lower() in SUFFIXES:
+                if not file.is_file():
+                    raise DataError(f"cannot read image {shown(file)}: it is no regular file")
+                files.append(file)
+        if not files:
+            raise DataError(f"class folder {shown(folder)} holds no images ({', '.join(SUFFIXES)})")
+        classes[folder.name] = tuple(files)
+    if not classes:
+        raise DataError(f"image folder {shown(root)} holds no class folders; images lie in {shown(root)}/<class name>/")
+    return classes
+
+
+def class_order(root: Path, classes: ClassFiles) -> tuple[str, ...]:
+    """Class names from head to tail: as in `root`/classes.txt, else by falling image count, ties by name.
+
+    The file holds one class a line. Raises DataError when it does not name every class folder exactly once.
+    """
+    order_file = root / ORDER_FILE
+    if not order_file.is_file():
+        return tuple(sorted(classes, key=lambda name: (-len(classes[name]), name)))
+    _refuse_leaving(order_file, root.resolve())
+    try:
+        names = [line.strip() for line in order_file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {shown(order_file)}: {error}") from error
+    names = [name for name in names if name]
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise DataError(f"{shown(order_file)} names the class {twice!r} twice")
+    refuse_other_classes(names, tuple(classes), shown(order_file), shown(root))
+    return tuple(names)
+
+
+def refuse_other_classes(names: Sequence[str], expected: Sequence[str], where: str, expected_where: str) -> None:
+    """Raise DataError unless both name the same classes; the message has the first difference."""
+    for missing in sorted(set(expected) - set(names)):
+        raise DataError(f"{where} lacks the class {missing!r} that {expected_where} has")
+    for surplus in sorted(set(names) - set(expected)):
+        raise DataError(f"{where} has the class {surplus!r} that {expected_where} lacks")
+
+
+def shown(path: Path) -> str:
+    """A path for a message of one line, with escapes where it holds what cannot be printed."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name, without hidden names."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {shown(folder)}: {error.strerror}") from error
+
+
+def _refuse_leaving(path: Path, inside: Path) -> None:
+    """Links are followed only to what lies in the image folder: a shared data set must not pull in other files."""
+    if not path.is_symlink():
+        return
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # a link to nothing, or in a circle
+        raise DataError(f"{shown(path)} is a broken link") from error
+    if not target.is_relative_to(inside):
+        raise DataError(f"{shown(path)} is a link that leaves the image folder; copy the file instead")
