@@ -64,7 +64,7 @@ PROTOCOLS: dict[str, Protocol] = {
     for protocol in (
         Protocol(
             name="digits-1k.v1",
-            summary="The embedded default: 1,000 digits of 8x8 px, measured in the bundled digits network; no download.",
+            summary="The embedded default: 1,000 digits of 8x8 px in the bundled digits network; no download.",
             samples=1000,
             sampler="ddim",
             sampler_steps=25,

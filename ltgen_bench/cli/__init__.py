@@ -1,0 +1,61 @@
+"""The command `ltgen-bench`: parse, call, print. PyTorch is imported inside the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ltgen_bench.cli import evaluate, inspect, run
+from ltgen_bench.errors import UserError
+
+app = typer.Typer(
+    name="ltgen-bench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "The benchmark suite for long-tailed image generation.\n\n"
+        "Train, sample and evaluate in one go, resumable:\n\n"
+        "    ltgen-bench run                                   the embedded default, minutes on a laptop\n\n"
+        "    ltgen-bench run --method ddpm --dataset cifar100lt   the real thing\n\n"
+        "Only have samples? All numbers of the protocol from a file:\n\n"
+        "    ltgen-bench evaluate samples.npz --dataset cifar10lt\n\n"
+        "Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 something to fix on your side "
+        "(one line says what), 130 interrupted (the same command goes on)."
+    ),
+)
+run.add_commands(app)
+evaluate.add_commands(app)
+inspect.add_commands(app)
+
+
+def main() -> None:
+    """Entry point: turn errors that a user can act on into one line and an exit code."""
+    try:
+        # not standalone: usage errors become one line as well, instead of a framed box
+        code = app(standalone_mode=False)
+    except UserError as error:
+        code = _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # `ltgen-bench ... | head`
+        sys.stderr.close()
+        code = 141
+    except Exception as error:
+        # click's own errors, wherever typer keeps its copy of click
+        if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
+            if type(error).__name__ == "Abort":
+                sys.exit(130)
+            raise
+        code = _fail(error.format_message() or "no command given; see ltgen-bench --help")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> int:
+    line = " ".join(message.split())
+    print(f"error: {line}", file=sys.stderr)
+    return 2

@@ -1,0 +1,95 @@
+"""`evaluate`: every number of the protocol for anybody's samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ltgen_bench.cli import options as o
+from ltgen_bench.errors import ConfigError
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    samples: Annotated[
+        Path,
+        typer.Argument(
+            help="An .npz with arr_0 uint8 (N,H,W,C) and labels (N,), or a run's folder.", metavar="SAMPLES"
+        ),
+    ],
+    dataset: o.DatasetName = None,
+    imbalance: o.Imbalance = None,
+    per_class: o.PerClass = None,
+    path: o.DataPath = None,
+    reference_path: o.ReferencePath = None,
+    image_size: o.ImageSize = None,
+    protocol: o.ProtocolName = None,
+    features: o.Features = None,
+    method_name: Annotated[str, typer.Option(help="What to call the model in tables and in the record.")] = "unnamed",
+    seed: o.Seed = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for record and figures. Default: under --runs-dir.")
+    ] = None,
+    overrides: o.Overrides = [],  # noqa: B006 - typer reads the default
+    runs_dir: o.RunsDir = Path("runs"),
+    data_root: o.DataRoot = Path("data"),
+    weights: o.Weights = [],  # noqa: B006
+    device: o.Device = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Measure samples from any model: no training stack, no checkpoint needed.
+
+    Another number of samples than the protocol's is measured too, and the protocol is then called '+custom'.
+
+    Example: ltgen-bench evaluate samples.npz --dataset cifar10lt --method-name "my GAN"
+    """
+    from ltgen_bench.pipeline import prepare
+    from ltgen_bench.resolve import resolve
+    from ltgen_bench.run_folder import RunFolder
+
+    if samples.is_dir() and (samples / "config.toml").is_file():
+        folder = RunFolder(samples)
+        if dataset is None:
+            layers = o.configuration_layers(
+                config=folder.config, overrides=overrides, protocol=protocol, features=features, device=device
+            )
+            method_name = str(layers["method"]["name"]) if method_name == "unnamed" else method_name
+            seed = layers.get("seed") if seed is None else seed
+            samples = folder.samples
+        else:
+            raise ConfigError(f"{samples} is a run and knows its data set; leave out --dataset")
+    else:
+        if dataset is None:
+            raise ConfigError(
+                "which data set are the samples of? give --dataset; 'ltgen-bench list datasets' lists them"
+            )
+        layers = o.configuration_layers(
+            config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
+            reference_path=reference_path, image_size=image_size, protocol=protocol, features=features, device=device,
+        )  # fmt: skip
+    from ltgen_bench.foreign import evaluate_foreign
+    from ltgen_bench.samples import read_samples
+
+    data_root = data_root.expanduser()
+    loaded = read_samples(samples)
+    resolved = resolve(layers, data_root)
+    where, progress = o.places(data_root, weights), o.make_progress(quiet)
+    folder_out, record = evaluate_foreign(
+        loaded, resolved, where, progress, source=str(samples), name=method_name, seed=seed, runs_dir=runs_dir, out=out,
+        before=lambda: prepare(resolved, where, progress),
+    )  # fmt: skip
+    if as_json:
+        o.print_json(record.model_dump(mode="json"))
+        return
+    from ltgen_bench.report import record_tables
+
+    parts: list[Any] = [*record_tables(record), "", f"record   {folder_out / 'record.json'}"]
+    parts += [f"figures  {folder_out / 'samples.png'}", f"         {folder_out / 'per-class.png'}"]
+    o.print_tables(parts)

@@ -1,0 +1,207 @@
+"""`list`, `data show`, `doctor`, `validate` and `schema`: look at things, compute nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ltgen_bench.cli import options as o
+
+Kind = Literal["methods", "datasets", "features", "protocols"]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("list")(list_things)
+    data = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is in them.", context_settings={}
+    )
+    data.command("show")(show)
+    app.add_typer(data, name="data")
+    app.command("doctor")(doctor)
+    app.command("validate")(validate)
+    app.command("schema")(schema)
+
+
+def list_things(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    plugins: o.Plugins = [],  # noqa: B006 - typer reads the default
+    as_json: o.Json = False,
+) -> None:
+    """List methods, data sets, feature extractors or protocols, with one line about each."""
+    o.load_plugins(plugins)
+    rows = {"methods": _methods, "datasets": _datasets, "features": _features, "protocols": _protocols}[kind]()
+    if as_json:
+        o.print_json(rows)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row.values()))
+    o.print_tables([table])
+
+
+def _methods() -> list[dict[str, Any]]:
+    from ltgen_bench.methods import METHODS
+
+    rows = []
+    for name in METHODS.names():
+        method = METHODS.get(name)
+        summary = (method.__doc__ or "").strip().splitlines()
+        rows.append(
+            {
+                "name": name,
+                "title": method.title or name,
+                "summary": summary[0] if summary else "",
+                "paper": method.paper,
+            }
+        )
+    return rows
+
+
+def _datasets() -> list[dict[str, Any]]:
+    from ltgen_bench.datasets import dataset_names, describe
+
+    return [{"name": name, "summary": describe(name)} for name in dataset_names()]
+
+
+def _features() -> list[dict[str, Any]]:
+    from ltgen_bench.features import EXTRACTORS, extractor_info
+
+    rows = []
+    for name in EXTRACTORS.names():
+        info = extractor_info(name)
+        rows.append({"name": name, "title": info.title, "dim": info.dim, "licence": info.licence})
+    return rows
+
+
+def _protocols() -> list[dict[str, Any]]:
+    from ltgen_bench.protocol import PROTOCOLS
+
+    return [
+        {
+            "name": protocol.name,
+            "samples": protocol.samples,
+            "features": protocol.extractor,
+            "manifold": protocol.manifold_extractor,
+            "hash": protocol.hash(),
+            "summary": protocol.summary,
+        }
+        for protocol in PROTOCOLS.values()
+    ]
+
+
+def show(
+    dataset: Annotated[str, typer.Argument(help="A data set; see 'list datasets'.", metavar="DATASET")],
+    imbalance: o.Imbalance = None,
+    per_class: o.PerClass = None,
+    path: o.DataPath = None,
+    reference_path: o.ReferencePath = None,
+    image_size: o.ImageSize = None,
+    overrides: o.Overrides = [],  # noqa: B006
+    data_root: o.DataRoot = Path("data"),
+    as_json: o.Json = False,
+) -> None:
+    """Class counts, groups, reference set and fingerprints of a data set. Counts need no pixels on disk.
+
+    Example: ltgen-bench data show cifar10lt --imbalance 0.001
+    """
+    from ltgen_bench.config import DatasetConfig, build
+    from ltgen_bench.datasets import load_dataset
+
+    layers = o.configuration_layers(
+        config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
+        reference_path=reference_path, image_size=image_size,
+    )  # fmt: skip
+    summary = load_dataset(build(DatasetConfig, layers["dataset"], "dataset"), data_root).summary()
+    if as_json:
+        o.print_json(summary)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    group_of = {index: group for group, members in summary["groups"].items() for index in members}
+    table = Table(
+        title=Text(f"{summary['title']}: {summary['total']:,} images"), title_justify="left", box=None, pad_edge=False
+    )
+    for column, justify in (("class", "right"), ("name", "left"), ("images", "right"), ("group", "left"), ("", "left")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    top = max(summary["class_counts"])
+    for index, (name, count) in enumerate(zip(summary["class_names"], summary["class_counts"], strict=True)):
+        bar = "█" * max(1, round(40 * count / top))
+        table.add_row(str(index), Text(name), f"{count:,}", group_of.get(index, ""), bar)
+    reference = summary["reference"]
+    o.print_tables(
+        [
+            table,
+            "",
+            Text(f"groups       {summary['groups_rule']}"),
+            Text(f"reference    {reference['name']}: {reference['description']}"),
+            Text(f"fingerprint  {summary['fingerprint'] or 'unknown until the images are on disk'}"),
+            Text(f"licence      {summary['licence']}"),
+        ]
+    )
+
+
+def doctor(
+    data_root: o.DataRoot = Path("data"),
+    weights: o.Weights = [],  # noqa: B006
+    as_json: o.Json = False,
+) -> None:
+    """What is installed, which device there is, which data and weights are present, what each protocol lacks."""
+    from ltgen_bench.doctor import diagnose
+
+    findings = diagnose(o.places(data_root, weights))
+    if as_json:
+        o.print_json(findings)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Any] = []
+    for title, rows in findings.items():
+        table = Table(
+            title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False
+        )
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold")
+        for key, value in rows.items():
+            shown = "; ".join(map(str, value)) if isinstance(value, list) else value
+            table.add_row(Text(key), Text("ready" if value == [] else str(shown)))
+        parts += [table, ""]
+    o.print_tables(parts)
+
+
+def validate(
+    path: Annotated[Path, typer.Argument(help="A record.json.", metavar="RECORD")],
+    as_json: o.Json = False,
+) -> None:
+    """Check a record: schema, ranges, counts, hashes, protocol. Exit code 2 and one line when something is wrong."""
+    from ltgen_bench.record import read_record
+
+    record = read_record(path)
+    facts = {
+        "valid": True,
+        "method": record.method.name,
+        "dataset": record.dataset.name,
+        "protocol": record.protocol.name,
+        "protocol_hash": record.protocol_hash,
+        "seed": record.seed,
+    }
+    if as_json:
+        o.print_json(facts)
+    else:
+        print(f"{path} is a valid record: {record.method.name} on {record.dataset.name}, {record.protocol.name}")
+
+
+def schema() -> None:
+    """Print the JSON schema of a record."""
+    from ltgen_bench.record import record_schema
+
+    o.print_json(record_schema())

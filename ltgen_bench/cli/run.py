@@ -1,0 +1,248 @@
+"""`run`, `train` and `sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ltgen_bench.cli import options as o
+from ltgen_bench.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from ltgen_bench.pipeline import Run
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("run")(run)
+    app.command("train")(train)
+    app.command("sample")(sample)
+
+
+def run(
+    method: o.MethodName = None,
+    dataset: o.DatasetName = None,
+    seed: o.Seed = None,
+    imbalance: o.Imbalance = None,
+    per_class: o.PerClass = None,
+    path: o.DataPath = None,
+    reference_path: o.ReferencePath = None,
+    image_size: o.ImageSize = None,
+    protocol: o.ProtocolName = None,
+    features: o.Features = None,
+    overrides: o.Overrides = [],  # noqa: B006 - typer reads the default
+    config: o.ConfigFile = None,
+    runs_dir: o.RunsDir = Path("runs"),
+    run_dir: o.RunDir = None,
+    data_root: o.DataRoot = Path("data"),
+    weights: o.Weights = [],  # noqa: B006
+    plugins: o.Plugins = [],  # noqa: B006
+    device: o.Device = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done and what it costs; write nothing.")
+    ] = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Train, sample, evaluate and record one method on one data set.
+
+    Everything is resumable: the same command goes on where it stopped, and a finished run prints its record again.
+    Without options it runs DDPM on the embedded long-tailed digits, which takes minutes on a laptop.
+
+    Examples:
+
+        ltgen-bench run --method ddpm --dataset cifar100lt
+
+        ltgen-bench run --dataset cifar10lt --imbalance 0.001 --seed 1
+
+        ltgen-bench run --dataset folder --path my-images --image-size 32 --protocol offline-10k.v1
+
+        ltgen-bench run --set training.steps=2000 --set sampling.guidance_scale=0.5
+    """
+    layers = o.configuration_layers(
+        config=config, overrides=overrides, method=method, dataset=dataset, imbalance=imbalance, per_class=per_class,
+        path=path, reference_path=reference_path, image_size=image_size, protocol=protocol, features=features,
+        seed=seed, device=device,
+    )  # fmt: skip
+    work = _prepare(layers, runs_dir, run_dir, data_root, weights, plugins, quiet or dry_run, check=not dry_run)
+    if dry_run:
+        _print_plan(work, as_json)
+        return
+    from ltgen_bench.distributed import leave_world
+    from ltgen_bench.report import record_tables
+
+    record = work.run_all()
+    leave_world()
+    if as_json:
+        o.print_json(record.model_dump(mode="json"))
+        return
+    folder = work.folder
+    o.print_tables(
+        [
+            *record_tables(record),
+            "",
+            f"record   {folder.record}",
+            f"samples  {folder.samples}",
+            f"figures  {folder.figures / 'samples.png'}",
+            f"         {folder.figures / 'per-class.png'}",
+        ]
+    )
+
+
+def train(
+    method: o.MethodName = None,
+    dataset: o.DatasetName = None,
+    seed: o.Seed = None,
+    imbalance: o.Imbalance = None,
+    per_class: o.PerClass = None,
+    path: o.DataPath = None,
+    reference_path: o.ReferencePath = None,
+    image_size: o.ImageSize = None,
+    overrides: o.Overrides = [],  # noqa: B006
+    config: o.ConfigFile = None,
+    runs_dir: o.RunsDir = Path("runs"),
+    run_dir: o.RunDir = None,
+    data_root: o.DataRoot = Path("data"),
+    plugins: o.Plugins = [],  # noqa: B006
+    device: o.Device = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Train only; 'sample' and 'run' go on from its folder.
+
+    Example: ltgen-bench train --method ddpm --dataset cifar10lt --set execution.checkpoint_every=5000
+    """
+    layers = o.configuration_layers(
+        config=config, overrides=overrides, method=method, dataset=dataset, imbalance=imbalance, per_class=per_class,
+        path=path, reference_path=reference_path, image_size=image_size, seed=seed, device=device,
+    )  # fmt: skip
+    work = _prepare(layers, runs_dir, run_dir, data_root, [], plugins, quiet, evaluate=False)
+    from ltgen_bench.distributed import leave_world
+
+    facts = work.train_only()
+    leave_world()
+    if as_json:
+        o.print_json({"run": str(work.folder.path), "checkpoint": str(work.folder.model), **facts})
+    else:
+        o.print_tables([f"model  {work.folder.model}", f"next   ltgen-bench sample {work.folder.path}"])
+
+
+def sample(
+    run_folder: Annotated[Path, typer.Argument(help="The folder of a trained run.", metavar="RUN")],
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, help="How many. Default: the protocol's.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", "-s", min=0, help="Another seed for the samples. Default: the run's.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The .npz to write. Default: in the run's folder.")
+    ] = None,
+    overrides: o.Overrides = [],  # noqa: B006
+    data_root: o.DataRoot = Path("data"),
+    plugins: o.Plugins = [],  # noqa: B006
+    device: o.Device = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Draw samples with uniform labels from a trained run into an ADM-style .npz (arr_0 N,H,W,C and labels).
+
+    Example: ltgen-bench sample runs/digits-lt/ddpm/77c9727649-s0 -n 200 --set sampling.guidance_scale=1 -o guided.npz
+    """
+    from ltgen_bench.run_folder import RunFolder
+
+    folder = RunFolder(run_folder)
+    if not folder.config.is_file():
+        raise ConfigError(f"{run_folder} is no run: it has no config.toml; give a folder that 'train' or 'run' made")
+    if not folder.model.is_file():
+        raise CheckpointError(
+            f"{run_folder} is not trained to its end; go on with: ltgen-bench train --config {folder.config}"
+        )
+    for override in overrides:
+        if not override.startswith(("sampling.", "execution.")):
+            raise ConfigError(f"--set {override}: sampling takes the keys sampling.* and execution.* only")
+    layers = o.configuration_layers(config=folder.config, overrides=overrides, device=device)
+    work = _prepare(layers, Path(), run_folder, data_root, [], plugins, quiet, check=False)
+    path, digest = work.sample_only(count, seed, out)
+    if as_json:
+        o.print_json({"samples": str(path), "sha256": digest})
+    else:
+        o.print_tables(
+            [f"samples  {path}", f"next     ltgen-bench evaluate {path} --dataset {work.config.dataset.name}"]
+        )
+
+
+def _prepare(
+    layers: dict[str, Any],
+    runs_dir: Path,
+    run_dir: Path | None,
+    data_root: Path,
+    weights: list[str],
+    plugins: list[Path],
+    quiet: bool,
+    *,
+    check: bool = True,
+    evaluate: bool = True,
+) -> Run:
+    """Resolve the configuration and, with `check`, make sure that everything it needs is there."""
+    o.load_plugins(plugins)
+    from ltgen_bench.pipeline import Run, prepare
+    from ltgen_bench.resolve import resolve
+
+    data_root = data_root.expanduser()
+    resolved = resolve(layers, data_root)
+    where, progress = o.places(data_root, weights), o.make_progress(quiet)
+    work = Run.at(resolved, runs_dir.expanduser(), where, progress, run_dir)
+    if check:
+        prepare(resolved, where, progress, evaluate=evaluate)
+    return work
+
+
+def _print_plan(work: Run, as_json: bool) -> None:
+    from ltgen_bench.cost import estimate_cost
+    from ltgen_bench.evaluation import missing_weights
+
+    dataset, config = work.resolved.dataset, work.config
+    missing = [
+        str(file) for file in [*dataset.missing_files(), *missing_weights(config.protocol, work.places).values()]
+    ]
+    cost = estimate_cost(work.resolved)
+    if as_json:
+        o.print_json(
+            {
+                "config": config.model_dump(mode="json"),
+                "config_hash": config.hash(),
+                "protocol_hash": config.protocol.hash(),
+                "run": str(work.folder.path),
+                "dataset": {
+                    "name": dataset.name,
+                    "total": dataset.total,
+                    "class_counts": list(dataset.class_counts),
+                    "image_shape": list(dataset.image_shape),
+                },
+                "cost": cost,
+                "missing": missing,
+            }
+        )
+        return
+    counts = dataset.class_counts
+    lines = [
+        config.to_toml(),
+        f"# run folder        {work.folder.path}",
+        f"# data set          {dataset.name}: {dataset.total:,} images of {'x'.join(map(str, dataset.image_shape))}, "
+        f"{dataset.class_count} classes, {max(counts):,} ... {min(counts):,} a class",
+    ]
+    lines += [f"# {key.replace('_', ' '):<24} {_readable(key, value)}" for key, value in cost.items()]
+    lines += [f"# MISSING           {file}" for file in missing] or ["# everything it needs is there"]
+    print("\n".join(lines))
+
+
+def _readable(key: str, value: Any) -> str:
+    if key.endswith("_bytes"):
+        size, unit = float(value), 0
+        while size >= 1024 and unit < 4:
+            size, unit = size / 1024, unit + 1
+        return f"{size:.1f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)

@@ -1,0 +1,75 @@
+"""Devices by name, threads, and number formats."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from ltgen_bench.errors import DeviceError
+
+
+def resolve_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device called `name`; `auto` is CUDA where there is one, else the CPU. Raises DeviceError if it is not."""
+    if name == "auto":
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"execution.device {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError("execution.device is cuda and PyTorch sees no CUDA device here; use --device cpu or auto")
+        index = local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise DeviceError(
+                f"execution.device is cuda:{index} and there are {torch.cuda.device_count()} CUDA devices"
+            )
+        return torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("execution.device is mps and PyTorch cannot use it here; use --device cpu")
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """What the device is called, for records."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Use `count` CPU threads inside; 0 leaves PyTorch's choice. Tiny networks are faster on one."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Run eligible operations in bf16 or fp16; fp32 changes nothing."""
+    if precision == "fp32":
+        yield
+        return
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    with torch.autocast(device.type, dtype=dtype):
+        yield
+
+
+@contextlib.contextmanager
+def memory_errors(advice: str) -> Iterator[None]:
+    """Turn an out-of-memory error into a DeviceError of one line that ends in `advice`."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise DeviceError(f"out of memory; {advice}") from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise DeviceError(f"out of memory; {advice}") from error

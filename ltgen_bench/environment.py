@@ -1,0 +1,72 @@
+"""Where and with which code something was computed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import ltgen_bench
+from ltgen_bench.devices import describe_device
+from ltgen_bench.record import CodePart, EnvironmentPart
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "torch-fidelity")
+
+
+def environment(device: torch.device) -> EnvironmentPart:
+    """Python, platform, device and the versions of the packages that numbers depend on."""
+    return EnvironmentPart(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()} {_cpu_name()}".strip(),
+        device=describe_device(device),
+        threads=torch.get_num_threads(),
+        packages={name: version for name in PACKAGES if (version := package_version(name)) is not None},
+    )
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a distribution, None when it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def code_state() -> CodePart:
+    """The package's version, and commit and cleanness when it runs from a checkout of its own."""
+    root = Path(ltgen_bench.__file__).resolve().parents[1]
+    commit, clean = None, None
+    if (root / ".git").exists():
+        commit = _git(root, "rev-parse", "HEAD")
+        status = _git(root, "status", "--porcelain", "--untracked-files=no")
+        clean = None if status is None else status == ""
+    return CodePart(version=ltgen_bench.__version__, commit=commit, clean=clean)
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

@@ -1,0 +1,298 @@
+"""The evaluation stage: images and labels in, every number of the protocol out. Needs no model and no checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ltgen_bench.config import DatasetConfig
+from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
+from ltgen_bench.devices import memory_errors, resolve_device
+from ltgen_bench.errors import MissingFileError, SamplesError
+from ltgen_bench.features import ExtractedFeatures, Extractor, FeatureCache, extract_features, load_extractor
+from ltgen_bench.features import missing_weights as missing_extractor_weights
+from ltgen_bench.metrics import FeatureArrays, MetricReport, MetricSettings, TrainingImages, compute_metrics
+from ltgen_bench.progress import Progress
+from ltgen_bench.protocol import Protocol, get_protocol
+from ltgen_bench.record import DatasetPart, ExtractorPart, ReferencePart, SamplesPart
+from ltgen_bench.samples import Samples
+from ltgen_bench.storage import MissingFile
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found; the parts of a record that it can fill."""
+
+    report: MetricReport
+    protocol: Protocol
+    dataset: DatasetPart
+    samples: SamplesPart
+    extractors: dict[str, ExtractorPart]
+    labels: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The metrics, as JSON values."""
+        return self.report.to_dict()
+
+
+@dataclass(frozen=True)
+class EvaluationPlaces:
+    """Where weights and caches live."""
+
+    data_root: Path = Path("data")
+    weights: dict[str, Path] = field(default_factory=dict)  # extractor name -> file, for weights kept elsewhere
+    cache: bool = True
+
+    @property
+    def weights_root(self) -> Path:
+        """The folder of downloaded weights."""
+        return self.data_root / "weights"
+
+    def feature_cache(self) -> FeatureCache | None:
+        """The cache of extracted features, keyed by content."""
+        return FeatureCache(self.data_root / ".cache" / "features") if self.cache else None
+
+
+def missing_weights(protocol: Protocol, places: EvaluationPlaces) -> dict[str, MissingFile]:
+    """The extractors whose weights a protocol needs and that are not there; cheap, so asked before any training."""
+    found = {
+        name: missing_extractor_weights(name, weights=places.weights.get(name), weights_root=places.weights_root)
+        for name in dict.fromkeys((protocol.extractor, protocol.manifold_extractor))
+    }
+    return {name: missing for name, missing in found.items() if missing is not None}
+
+
+def evaluate(
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    dataset: str | Dataset,
+    protocol: str | Protocol | None = None,
+    places: EvaluationPlaces | None = None,
+    device: str = "auto",
+    batch_size: int = 128,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure generated images, uint8 (N, H, W, C) or (N, C, H, W), with integer labels (N,), by a data set's protocol.
+
+    `protocol` is a published one by name, one of your own, or None for the data set's default with as many samples as
+    are given (`+custom` where that is another number). Raises SamplesError for images or labels that do not fit the
+    data set, MissingFileError when the data set's images or the extractor's weights are not there.
+    """
+    places = places or EvaluationPlaces()
+    if isinstance(dataset, str):
+        dataset = load_dataset(DatasetConfig(name=dataset), places.data_root)
+    if protocol is None:
+        protocol = get_protocol(dataset.default_protocol)
+    elif isinstance(protocol, str):
+        protocol = get_protocol(protocol)
+    samples = as_samples(images, labels, dataset)
+    if len(samples) != protocol.samples:
+        protocol = custom_protocol(protocol, samples=len(samples))
+    return evaluate_samples(
+        samples,
+        dataset,
+        protocol,
+        places=places,
+        device=resolve_device(device),
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def custom_protocol(protocol: Protocol, **changes: Any) -> Protocol:
+    """`protocol` with other settings, under a name that says so."""
+    base = protocol.name.removesuffix("+custom")
+    return protocol.model_copy(update={**changes, "name": f"{base}+custom", "summary": f"{base} with other settings."})
+
+
+def as_samples(images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> Samples:
+    """Check arrays given in Python; the channels may come first or last."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    channels, height, width = dataset.image_shape
+    if images.ndim == 4 and images.shape[1:] == (height, width, channels) != (channels, height, width):
+        images = images.transpose(0, 3, 1, 2)
+    if images.dtype != np.uint8:
+        raise SamplesError(f"images have the dtype {images.dtype}; they must be uint8, 0 ... 255")
+    if labels.ndim != 1 or len(labels) != len(images) or labels.dtype.kind not in "iu":
+        raise SamplesError(f"labels are {labels.dtype} {labels.shape}; {len(images)} images need as many integers")
+    return Samples(np.ascontiguousarray(images), labels.astype(np.int64))
+
+
+def check_samples(samples: Samples, dataset: Dataset, source: str = "the samples") -> None:
+    """Refuse samples that do not fit a data set, before anything is computed."""
+    shape = samples.images.shape
+    if shape[1:] != dataset.image_shape:
+        channels, height, width = shape[1], shape[2], shape[3]
+        wanted = dataset.image_shape
+        raise SamplesError(
+            f"{source} are {height}x{width} px with {channels} channel(s); "
+            f"{dataset.name} has {wanted[1]}x{wanted[2]} px with {wanted[0]}"
+        )
+    if len(samples) == 0:
+        raise SamplesError(f"{source} are empty")
+    low, high = int(samples.labels.min()), int(samples.labels.max())
+    if low < 0 or high >= dataset.class_count:
+        raise SamplesError(
+            f"{source} have labels from {low} to {high}; {dataset.name} has {dataset.class_count} classes, "
+            f"so labels go from 0 to {dataset.class_count - 1}"
+        )
+
+
+def evaluate_samples(
+    samples: Samples,
+    dataset: Dataset,
+    protocol: Protocol,
+    *,
+    places: EvaluationPlaces,
+    device: torch.device,
+    batch_size: int,
+    progress: Progress | None = None,
+    resized_from: int | None = None,
+) -> Evaluation:
+    """Measure samples by a protocol; the work behind `evaluate` and the pipeline."""
+    progress = progress or Progress()
+    check_samples(samples, dataset)
+    if missing := missing_weights(protocol, places):
+        raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
+    with memory_errors("try a smaller --set execution.evaluation_batch_size"):
+        return _evaluate(samples, dataset, protocol, places, device, batch_size, progress, resized_from)
+
+
+def _evaluate(
+    samples: Samples,
+    dataset: Dataset,
+    protocol: Protocol,
+    places: EvaluationPlaces,
+    device: torch.device,
+    batch_size: int,
+    progress: Progress,
+    resized_from: int | None,
+) -> Evaluation:
+    reference = dataset.reference_set()
+    train, held_out = dataset.train(), dataset.held_out()
+    loaded: dict[str, Extractor] = {}
+    for name in dict.fromkeys((protocol.extractor, protocol.manifold_extractor)):
+        loaded[name] = load_extractor(
+            name,
+            device=str(device),
+            weights=places.weights.get(name),
+            weights_root=places.weights_root,
+            precision=protocol.extractor_precision,
+        )
+    main, manifold = loaded[protocol.extractor], loaded[protocol.manifold_extractor]
+    cache = places.feature_cache()
+
+    def features(what: str, images: np.ndarray, extractor: Extractor) -> ExtractedFeatures:
+        with progress:
+            progress.start(f"{extractor.name} of {what}", len(images), "images")
+            return extract_features(
+                images,
+                extractor,
+                batch_size=batch_size,
+                cache=cache,
+                progress=lambda done, total: progress.update(done),
+            )
+
+    def arrays(what: str, images: np.ndarray, labels: np.ndarray) -> FeatureArrays:
+        own = features(what, images, main)
+        second = own.features if manifold is main else features(what, images, manifold).features
+        return FeatureArrays(own.features, labels, own.probabilities, second)
+
+    generated = arrays("samples", samples.images, samples.labels)
+    real = arrays(f"reference {dataset.reference.name}", reference.images, reference.labels)
+    classifier = main if main.class_names == tuple(dataset.class_names) else None
+    report = compute_metrics(
+        generated,
+        real,
+        settings=metric_settings(protocol),
+        class_count=dataset.class_count,
+        groups=dataset.groups.as_dict(),
+        classifier_probabilities=generated.probabilities if classifier is not None else None,
+        training=_training_images(samples, train, held_out, features, main, dataset.horizontal_flip),
+        progress=progress.say,
+        device=str(device),
+    )
+    return Evaluation(
+        report=report,
+        protocol=protocol,
+        dataset=dataset_part(dataset),
+        samples=SamplesPart(
+            count=len(samples),
+            class_counts=np.bincount(samples.labels, minlength=dataset.class_count).tolist(),
+            sha256=samples.sha256(),
+            resized_from=resized_from,
+        ),
+        extractors={
+            "features": extractor_part(main, protocol),
+            "manifold": extractor_part(manifold, protocol),
+        },
+    )
+
+
+def _training_images(
+    samples: Samples, train: ImageSet, held_out: ImageSet | None, features: Any, extractor: Extractor, flip: bool
+) -> TrainingImages:
+    held_features = None if held_out is None else features("held-out images", held_out.images, extractor).features
+    return TrainingImages(
+        features=features("training images", train.images, extractor).features,
+        generated_pixels=samples.images,
+        pixels=train.images,
+        labels=train.labels,
+        held_out_features=held_features,
+        held_out_pixels=None if held_out is None else held_out.images,
+        horizontal_flip=flip,
+    )
+
+
+def metric_settings(protocol: Protocol) -> MetricSettings:
+    """A protocol's metric settings."""
+    return MetricSettings(
+        k=protocol.neighbours,
+        prd_clusters_per_class=protocol.prd_clusters_per_class,
+        prd_angles=protocol.prd_angles,
+        prd_runs=protocol.prd_runs,
+        prd_beta=protocol.prd_beta,
+        prd_clustering=protocol.prd_clustering,
+        inception_score_splits=protocol.inception_score_splits,
+        kid_subset_size=protocol.kid_subset_size,
+        kid_subsets=protocol.kid_subsets,
+        seed=protocol.metric_seed,
+    )
+
+
+def dataset_part(dataset: Dataset) -> DatasetPart:
+    """A data set as it stands in a record; reads the pixels for the fingerprints."""
+    fingerprint, reference_fingerprint = dataset.fingerprint(), dataset.reference_fingerprint()
+    assert fingerprint is not None  # the images were just read
+    assert reference_fingerprint is not None
+    return DatasetPart(
+        name=dataset.name,
+        image_shape=list(dataset.image_shape),
+        class_names=list(dataset.class_names),
+        class_counts=list(dataset.class_counts),
+        total=dataset.total,
+        groups={key: list(classes) for key, classes in dataset.groups.as_dict().items()},  # type: ignore[misc]
+        fingerprint=fingerprint,
+        reference=ReferencePart(
+            name=dataset.reference.name,
+            class_counts=list(dataset.reference.class_counts),
+            fingerprint=reference_fingerprint,
+        ),
+    )
+
+
+def extractor_part(extractor: Extractor, protocol: Protocol) -> ExtractorPart:
+    """An extractor as it stands in a record."""
+    return ExtractorPart(
+        name=extractor.name,
+        version=extractor.version,
+        dim=extractor.dim,
+        weights_sha256=extractor.weights_sha256,
+        precision=protocol.extractor_precision,
+        label=extractor.fid_label,
+    )

@@ -1,0 +1,75 @@
+"""Records of samples that were made elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ltgen_bench.devices import resolve_device
+from ltgen_bench.environment import code_state, environment, peak_memory_bytes
+from ltgen_bench.evaluation import EvaluationPlaces, check_samples, custom_protocol, evaluate_samples
+from ltgen_bench.pipeline import now
+from ltgen_bench.progress import Progress
+from ltgen_bench.record import MethodPart, MetricsPart, Record, TimingPart, write_record
+from ltgen_bench.report import write_figures
+from ltgen_bench.resolve import ResolvedRun
+from ltgen_bench.samples import Samples
+
+
+def evaluate_foreign(
+    samples: Samples,
+    resolved: ResolvedRun,
+    places: EvaluationPlaces,
+    progress: Progress,
+    *,
+    source: str,
+    name: str,
+    seed: int | None,
+    runs_dir: Path,
+    out: Path | None,
+    before: Callable[[], None],
+) -> tuple[Path, Record]:
+    """Measure samples and write record and figures to `out`, by default `runs_dir/<data set>/evaluated/<sha256>/`.
+
+    `before` is called between the checks that need nothing and those that need data and weights.
+    """
+    dataset, protocol, config = resolved.dataset, resolved.config.protocol, resolved.config
+    check_samples(samples, dataset, source)
+    if len(samples) != protocol.samples:
+        progress.say(f"{len(samples):,} samples instead of the protocol's {protocol.samples:,}: recorded as custom")
+        protocol = custom_protocol(protocol, samples=len(samples))
+    before()
+    started = time.monotonic()
+    device = resolve_device(config.execution.device)
+    evaluation = evaluate_samples(
+        samples,
+        dataset,
+        protocol,
+        places=places,
+        device=device,
+        batch_size=config.execution.evaluation_batch_size,
+        progress=progress,
+    )
+    record = Record(
+        method=MethodPart(name=name, title=name),
+        dataset=evaluation.dataset,
+        protocol=evaluation.protocol,
+        protocol_hash=evaluation.protocol.hash(),
+        seed=seed,
+        training=None,
+        samples=evaluation.samples,
+        extractors=evaluation.extractors,  # type: ignore[arg-type]
+        metrics=MetricsPart.model_validate(evaluation.to_dict()),
+        environment=environment(device),
+        code=code_state(),
+        timing=TimingPart(
+            created=now(),
+            evaluation_seconds=round(time.monotonic() - started, 3),
+            peak_memory_bytes=peak_memory_bytes(),
+        ),
+    )
+    folder = out or runs_dir / dataset.name / "evaluated" / evaluation.samples.sha256[:10]
+    write_figures(folder, record, samples)
+    write_record(folder / "record.json", record)
+    return folder, record

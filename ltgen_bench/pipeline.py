@@ -1,0 +1,296 @@
+"""One run: train, sample, evaluate, record; each stage goes on where an earlier start stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltgen_bench.config import RunConfig
+from ltgen_bench.devices import cpu_threads, resolve_device
+from ltgen_bench.distributed import World, join_world
+from ltgen_bench.environment import code_state, environment, peak_memory_bytes
+from ltgen_bench.errors import MissingFileError, UserError
+from ltgen_bench.evaluation import Evaluation, EvaluationPlaces, evaluate_samples, missing_weights
+from ltgen_bench.features import download_weights
+from ltgen_bench.methods import FitContext, Method
+from ltgen_bench.progress import Progress
+from ltgen_bench.record import MethodPart, MetricsPart, Record, TimingPart, TrainingPart, read_record, write_record
+from ltgen_bench.resolve import ResolvedRun
+from ltgen_bench.run_folder import RunFolder, read_run_config, run_path
+from ltgen_bench.samples import Samples, read_samples
+from ltgen_bench.sampling import sample_to_file
+from ltgen_bench.storage import sha256_file, sha256_json, write_json
+
+
+def prepare(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progress, *, evaluate: bool = True) -> None:
+    """Make sure that everything a run needs is there before anything is computed: data, weights, device.
+
+    What is missing is downloaded where that is possible. Raises MissingFileError, one line that names every file that
+    could not be had.
+    """
+    resolve_device(resolved.config.execution.device)
+    problems = []
+    if resolved.dataset.missing_files():
+        try:
+            resolved.dataset.fetch(progress.say)
+        except MissingFileError as error:
+            problems.append(str(error))
+    for missing in missing_weights(resolved.config.protocol, places) if evaluate else []:
+        try:
+            download_weights(missing.path, progress.say)
+        except MissingFileError as error:
+            problems.append(str(error))
+    if problems:
+        hint = "" if resolved.dataset.image_shape[0] == 1 else "; without any download: --protocol offline-10k.v1"
+        raise MissingFileError("; ".join(problems) + (hint if len(problems) and evaluate else ""))
+
+
+@dataclass
+class Run:
+    """A run in its folder. The stages are methods; `run_all` calls them in order."""
+
+    resolved: ResolvedRun
+    folder: RunFolder
+    places: EvaluationPlaces
+    progress: Progress
+
+    @property
+    def config(self) -> RunConfig:
+        """The resolved configuration."""
+        return self.resolved.config
+
+    @classmethod
+    def at(
+        cls,
+        resolved: ResolvedRun,
+        runs_dir: Path,
+        places: EvaluationPlaces,
+        progress: Progress,
+        run_dir: Path | None = None,
+    ) -> Run:
+        """The run of a configuration under `runs_dir`, or in exactly `run_dir`."""
+        folder = RunFolder(run_dir or run_path(runs_dir, resolved.config, resolved.dataset.name))
+        return cls(resolved, folder, places, progress)
+
+    def run_all(self) -> Record:
+        """Train, sample, evaluate and record; a finished run only reads its record."""
+        world = join_world()
+        if world.is_main:
+            with self.folder.locked():
+                return self._run_all(world)
+        return self._run_all(world)
+
+    def _run_all(self, world: World) -> Record:
+        self.claim(world)
+        if self.folder.record.exists():
+            self.progress.say(f"finished before: {self.folder.record}")
+            return read_record(self.folder.record)
+        with cpu_threads(self.config.execution.threads):
+            method = self.train(world)
+            samples = self.sample(method, world)
+            record = self.evaluate(samples, method) if world.is_main else None
+        world.barrier()
+        return record or read_record(self.folder.record)
+
+    def train_only(self) -> dict[str, Any]:
+        """Train to the end and stop; returns what is known of the model."""
+        world = join_world()
+        with self.folder.locked() if world.is_main else contextlib.nullcontext():
+            self.claim(world)
+            with cpu_threads(self.config.execution.threads):
+                return self.train(world).facts()
+
+    def sample_only(self, count: int | None, seed: int | None, out: Path | None) -> tuple[Path, str]:
+        """Draw samples from a trained run to `out`; returns the file and its samples' sha256."""
+        count = count or self.config.protocol.samples
+        seed = self.config.seed if seed is None else seed
+        key = self._samples_key(count, seed)
+        path = out or self.folder.path / "samples" / f"{key}.npz"
+        device = resolve_device(self.config.execution.device)
+        with cpu_threads(self.config.execution.threads):
+            method = self.resolved.make_method()
+            method.load(self.folder.model)
+            method.to(device)
+            batch_size = self.config.execution.sampling_batch_size
+            samples = sample_to_file(
+                method, path, count=count, seed=seed, key=key, batch_size=batch_size, progress=self.progress
+            )
+        return path, samples.sha256()
+
+    def claim(self, world: World) -> None:
+        """Take the folder for this configuration and start its log."""
+        if world.is_main:
+            self.folder.claim(self.config, self.resolved.dataset.fingerprint())
+            if hasattr(self.progress, "log_file"):
+                self.progress.log_file = self.folder.log
+        world.barrier()
+
+    def train(self, world: World) -> Method:
+        """The trained model: from its file, from a finished run that trained the same, or by training."""
+        device = resolve_device(self.config.execution.device, world.local_rank)
+        method = self.resolved.make_method()
+        if world.is_main and not self.folder.model.exists():
+            write_json(self.folder.environment, environment(device).model_dump(mode="json"))
+            self._adopt_trained()
+        world.barrier()
+        if not self.folder.model.exists():
+            context = FitContext(
+                self.folder.checkpoints,
+                device,
+                self.config.seed,
+                self.progress if world.is_main else Progress(),
+                self.folder.append_stats if world.is_main else lambda row: None,
+            )
+            method.fit(self.resolved.dataset.train(), context)
+            if world.is_main:
+                method.save(self.folder.model)
+            world.barrier()
+        method = self.resolved.make_method()
+        method.load(self.folder.model)
+        method.to(device)
+        return method
+
+    def _adopt_trained(self) -> None:
+        """Use the model of a sibling run that differs in sampling or protocol only."""
+        own = sha256_json(self.config.training_identity())
+        for candidate in sorted(self.folder.path.parent.glob(f"*-s{self.config.seed}")):
+            sibling = RunFolder(candidate)
+            if candidate == self.folder.path or not sibling.model.exists():
+                continue
+            try:
+                theirs = read_run_config(sibling.config)
+            except UserError:
+                continue  # not a run of this version: nothing to reuse
+            same_data = _read_json(candidate / "dataset.json") == _read_json(self.folder.path / "dataset.json")
+            if same_data and theirs.seed == self.config.seed and sha256_json(theirs.training_identity()) == own:
+                for source, target in ((sibling.stats, self.folder.stats), (sibling.model, self.folder.model)):
+                    if source.exists():
+                        shutil.copyfile(source, target.with_suffix(".partial"))
+                        target.with_suffix(".partial").replace(target)
+                self.progress.say(f"the same training was done before: model taken from {candidate}")
+                return
+
+    def sample(self, method: Method, world: World) -> Samples:
+        """The protocol's number of samples, drawn or read from an earlier start."""
+        key = self._samples_key(self.config.protocol.samples, self.config.seed)
+        note = _read_json(self.folder.samples_note)
+        if note is not None and note.get("key") == key and self.folder.samples.exists():
+            samples = read_samples(self.folder.samples)
+            if samples.sha256() == note.get("sha256"):
+                return samples
+            self.progress.say(f"{self.folder.samples} is not what was drawn; drawing it again")
+        started = time.monotonic()
+        samples = sample_to_file(
+            method,
+            self.folder.samples,
+            count=self.config.protocol.samples,
+            seed=self.config.seed,
+            key=key,
+            batch_size=self.config.execution.sampling_batch_size,
+            progress=self.progress if world.is_main else None,
+            world=world,
+        )
+        if world.is_main:
+            seconds = time.monotonic() - started
+            write_json(self.folder.samples_note, {"key": key, "sha256": samples.sha256(), "seconds": round(seconds, 3)})
+        return samples
+
+    def _samples_key(self, count: int, seed: int) -> str:
+        """What the samples depend on: the weights, the sampler, how many, which seed."""
+        value = {
+            "model": sha256_file(self.folder.model),
+            "sampling": self.config.sampling.model_dump(mode="json"),
+            "count": count,
+            "seed": seed,
+        }
+        return sha256_json(value)[:16]
+
+    def evaluate(self, samples: Samples, method: Method) -> Record:
+        """Measure the samples, write figures and the record."""
+        from ltgen_bench.report import write_figures
+
+        started = time.monotonic()
+        execution = self.config.execution
+        device = resolve_device(execution.device)
+        evaluation = evaluate_samples(
+            samples,
+            self.resolved.dataset,
+            self.config.protocol,
+            places=self.places,
+            device=device,
+            batch_size=execution.evaluation_batch_size,
+            progress=self.progress,
+        )
+        seconds = time.monotonic() - started
+        record = self._record(evaluation, method, device, seconds)
+        write_figures(self.folder.figures, record, samples)
+        write_record(self.folder.record, record)
+        return record
+
+    def _record(self, evaluation: Evaluation, method: Method, device: torch.device, seconds: float) -> Record:
+        stats = self.folder.read_stats()
+        training, config = self.config.training, self.config
+        evaluations = (config.sampling.steps or 0) * (2 if config.sampling.guidance_scale else 1)
+        is_diffusion = "network_parameters" in method.facts()
+        note = _read_json(self.folder.samples_note) or {}
+        return Record(
+            method=MethodPart(
+                name=config.method["name"],
+                title=method.title or config.method["name"],
+                paper=method.paper,
+                config=config.identity(),
+                config_hash=config.hash(),
+                facts=method.facts(),
+            ),
+            dataset=evaluation.dataset,
+            protocol=evaluation.protocol,
+            protocol_hash=evaluation.protocol.hash(),
+            seed=config.seed,
+            training=TrainingPart(
+                steps=training.steps,
+                images_seen=training.steps * training.batch_size,
+                final_losses=stats[-1].get("losses", {}) if stats else {},
+            )
+            if is_diffusion
+            else None,
+            samples=evaluation.samples.model_copy(
+                update={
+                    "sampler": config.sampling.model_dump(mode="json"),
+                    "network_evaluations": evaluations,
+                }
+                if is_diffusion
+                else {}
+            ),
+            extractors=evaluation.extractors,  # type: ignore[arg-type]
+            metrics=MetricsPart.model_validate(evaluation.to_dict()),
+            environment=environment(device),
+            code=code_state(),
+            timing=TimingPart(
+                created=now(),
+                training_seconds=round(sum(row.get("seconds", 0.0) for row in stats), 3) if stats else None,
+                sampling_seconds=note.get("seconds"),
+                evaluation_seconds=round(seconds, 3),
+                peak_memory_bytes=peak_memory_bytes(),
+            ),
+        )
+
+
+def now() -> str:
+    """The present moment, UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

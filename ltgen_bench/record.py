@@ -1,0 +1,328 @@
+"""The record of a run: what was measured, on what, by which protocol, with which weights, where and at what cost.
+
+A record is JSON, validated on writing and on reading. Numbers are numbers; `null` means "not computed" and
+`metrics.notes` says why; NaN and infinity do not exist. Everything but `timing` is the same when the same run is
+repeated on the same machine. The JSON schema is `record.schema.json` beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ltgen_bench.errors import RecordError
+from ltgen_bench.protocol import PROTOCOLS, Protocol
+from ltgen_bench.storage import sha256_json, write_json
+
+SCHEMA_VERSION = 1
+MAX_BYTES = 16 << 20  # of a record file; one with 1,000 classes is below 1 MiB
+MAX_CLASSES = 20_000
+
+Text = Annotated[str, Field(max_length=2000)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{10,64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Counts = Annotated[list[Count], Field(min_length=1, max_length=MAX_CLASSES)]
+PerClass = Annotated[list[float | None], Field(max_length=MAX_CLASSES)]
+
+
+class Part(BaseModel):
+    """Base of all parts: frozen, nothing unknown, no NaN, no coercion of text to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class MethodPart(Part):
+    """The model: its name, its own settings and the whole configuration it was run with."""
+
+    name: Name
+    title: Text = ""
+    paper: Text = ""
+    config: dict[str, Any] | None = None  # the run's identity; None for samples made elsewhere
+    config_hash: Hash | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)  # such as the number of parameters
+
+
+class ReferencePart(Part):
+    """The images that the samples were compared with."""
+
+    name: Name
+    class_counts: Counts
+    fingerprint: Sha256
+
+
+class DatasetPart(Part):
+    """The training set."""
+
+    name: Name
+    image_shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    class_names: Annotated[list[Name], Field(min_length=1, max_length=MAX_CLASSES)]
+    class_counts: Counts
+    total: Count
+    groups: dict[Literal["many", "medium", "few"], list[Count]]
+    fingerprint: Sha256
+    reference: ReferencePart
+
+
+class TrainingPart(Part):
+    """What training cost, in what does not depend on the machine."""
+
+    steps: Count
+    images_seen: Count
+    final_losses: dict[Name, float] = Field(default_factory=dict)
+
+
+class SamplesPart(Part):
+    """The samples that were measured."""
+
+    count: Count
+    class_counts: Counts
+    sha256: Sha256
+    resized_from: Count | None = None  # pixels, when the protocol allowed a resize
+    sampler: dict[str, Any] | None = None  # the sampling settings; None for samples made elsewhere
+    network_evaluations: Count | None = None  # per image
+
+
+class ExtractorPart(Part):
+    """A feature network, by its weights."""
+
+    name: Name
+    version: Count
+    dim: Count
+    weights_sha256: Sha256
+    precision: Literal["fp32", "bf16"] = "fp32"
+    label: Name  # how its Frechet distances are called: FID, or FD[name]
+
+
+class Interval(Part):
+    """A confidence interval."""
+
+    low: float
+    high: float
+    level: Fraction
+    method: Text
+
+
+class GroupMetrics(BaseModel):
+    """Metrics over the classes of one group; further keys are numbers or null."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    __pydantic_extra__: dict[str, float | int | None]
+
+
+class PerClassMetrics(BaseModel):
+    """Lists with one entry a class."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    __pydantic_extra__: dict[str, PerClass]
+    n_generated: Counts
+    n_reference: Counts
+
+
+class MetricsPart(Part):
+    """What was measured; `null` is "not computed", with the reason in `notes`."""
+
+    fid: NotNegative | None
+    fid_infinity: float | None = None
+    kid: float | None
+    kid_std: NotNegative | None
+    inception_score: Annotated[float, Field(ge=1)] | None
+    inception_score_std: NotNegative | None
+    f8: Fraction | None
+    f1_8: Fraction | None
+    precision: Fraction | None
+    recall: Fraction | None
+    density: NotNegative | None
+    coverage: Fraction | None
+    label_accuracy: Fraction | None
+    per_class: PerClassMetrics
+    groups: dict[Literal["many", "medium", "few"], GroupMetrics]
+    head_tail_gap: dict[Name, float | None] = Field(default_factory=dict)
+    confusion: Annotated[list[Counts], Field(max_length=MAX_CLASSES)] | None = None
+    confidence: dict[Name, Interval | None] = Field(default_factory=dict)
+    memorisation: dict[str, Any] | None = None
+    notes: dict[Name, Text] = Field(default_factory=dict)
+
+
+class EnvironmentPart(Part):
+    """Where it was computed."""
+
+    python: Name
+    platform: Text
+    device: Text
+    threads: Count
+    packages: dict[Name, Name]
+
+
+class CodePart(Part):
+    """Which code computed it; `commit` is null outside a checkout."""
+
+    version: Name
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None
+    clean: bool | None  # whether the checkout had no changes
+
+
+class TimingPart(Part):
+    """The only part that differs between two identical runs. Seconds of wall time, summed over resumed parts."""
+
+    created: Name  # UTC, ISO 8601
+    training_seconds: NotNegative | None = None
+    sampling_seconds: NotNegative | None = None
+    evaluation_seconds: NotNegative | None = None
+    peak_memory_bytes: Count | None = None  # of the process, resident
+
+
+class Record(Part):
+    """Everything about one measured model."""
+
+    schema_version: Literal[1] = 1
+    method: MethodPart
+    dataset: DatasetPart
+    protocol: Protocol
+    protocol_hash: Hash
+    seed: Count | None
+    training: TrainingPart | None
+    samples: SamplesPart
+    extractors: dict[Literal["features", "manifold"], ExtractorPart]
+    metrics: MetricsPart
+    environment: EnvironmentPart
+    code: CodePart
+    timing: TimingPart
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        """Recompute whatever can be recomputed."""
+        classes = len(self.dataset.class_names)
+        checks: list[tuple[bool, str]] = [
+            (self.protocol_hash == self.protocol.hash(), "protocol_hash is not the hash of protocol"),
+            (len(self.dataset.class_counts) == classes, "dataset.class_counts has another length than class_names"),
+            (sum(self.dataset.class_counts) == self.dataset.total, "dataset.total is not the sum of class_counts"),
+            (len(self.dataset.reference.class_counts) == classes, "dataset.reference.class_counts has another length"),
+            (
+                sorted(index for group in self.dataset.groups.values() for index in group) == list(range(classes)),
+                "dataset.groups do not hold every class once",
+            ),
+            (len(self.samples.class_counts) == classes, "samples.class_counts has another length than class_names"),
+            (sum(self.samples.class_counts) == self.samples.count, "samples.count is not the sum of class_counts"),
+            (
+                self.metrics.per_class.n_generated == self.samples.class_counts,
+                "metrics.per_class.n_generated differs from samples.class_counts",
+            ),
+            (
+                self.metrics.per_class.n_reference == self.dataset.reference.class_counts,
+                "metrics.per_class.n_reference differs from dataset.reference.class_counts",
+            ),
+            (
+                all(len(values) == classes for values in (self.metrics.per_class.model_extra or {}).values()),
+                "a list in metrics.per_class has another length than class_names",
+            ),
+            (
+                self.method.config is None or sha256_json(self.method.config)[:10] == self.method.config_hash,
+                "method.config_hash is not the hash of method.config",
+            ),
+            (
+                self.protocol.is_custom or self.samples.count == self.protocol.samples,
+                f"samples.count {self.samples.count} is not the protocol's {self.protocol.samples}",
+            ),
+            (
+                self.protocol.is_custom or self.protocol == PROTOCOLS.get(self.protocol.name),
+                f"protocol {self.protocol.name!r} is not the published one of that name",
+            ),
+            (
+                self.metrics.confusion is None
+                or (
+                    len(self.metrics.confusion) == classes
+                    and all(len(row) == classes for row in self.metrics.confusion)
+                ),
+                "metrics.confusion is not a square table over the classes",
+            ),
+            (
+                {self.protocol.extractor, self.protocol.manifold_extractor}
+                == {extractor.name for extractor in self.extractors.values()},
+                "extractors are not those of the protocol",
+            ),
+        ]
+        for name, interval in self.metrics.confidence.items():
+            if interval is not None:
+                checks.append((interval.low <= interval.high, f"metrics.confidence.{name} has low above high"))
+        for name in type(self.metrics).model_fields:
+            value = getattr(self.metrics, name)
+            if name in _NEED_REASON and value is None:
+                checks.append(
+                    (name in self.metrics.notes, f"metrics.{name} is null and metrics.notes does not say why")
+                )
+        for good, message in checks:
+            if not good:
+                raise ValueError(message)
+        return self
+
+
+_NEED_REASON = (
+    "fid",
+    "kid",
+    "inception_score",
+    "f8",
+    "f1_8",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "label_accuracy",
+)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as JSON, atomically."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> Record:
+    """Read and validate a record; raises RecordError of one line with the place of the first mistake."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RecordError(f"{path} is larger than {MAX_BYTES >> 20} MiB, which no record is")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} cannot be read: {error}") from error
+    return parse_record(text, str(path))
+
+
+def parse_record(text: str, source: str) -> Record:
+    """Validate JSON text as a record; raises RecordError of one line."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON; a number that was not computed is null")
+
+    try:
+        value = json.loads(text, parse_constant=refuse, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{source} is not JSON: {str(error).splitlines()[0] or 'nested too deeply'}") from error
+    try:
+        return Record.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "record"
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecordError(f"{source}: {place}: {message[:1].lower()}{message[1:]}"[:500]) from None
+
+
+def record_schema() -> dict[str, Any]:
+    """The JSON schema of a record."""
+    schema: dict[str, Any] = Record.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return value

@@ -1,0 +1,105 @@
+"""The pictures of a run: samples by class, and metrics by class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltgen_bench.record import Record
+from ltgen_bench.report.grid import sample_grid
+from ltgen_bench.samples import Samples
+from ltgen_bench.storage import atomic_path
+
+GROUP_COLOURS = {"many": "#3b6fb6", "medium": "#8a8a8a", "few": "#c8553d"}
+GROUP_TITLES = {"many": "head (many)", "medium": "medium", "few": "tail (few)"}
+MAX_LABELS = 40  # class names below the bars; more would not be readable
+
+
+def write_figures(folder: Path, record: Record, samples: Samples) -> list[Path]:
+    """Write `samples.png` and `per-class.png`; returns their paths."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # no display is needed, and none is opened
+    import matplotlib.pyplot as plt
+
+    dataset = record.dataset
+    title = f"{record.method.title or record.method.name} on {dataset.name}: samples, head to tail"
+    written = []
+    for name, figure in (
+        (
+            "samples.png",
+            sample_grid(samples.images, samples.labels, dataset.class_names, dataset.class_counts, title=title),
+        ),
+        ("per-class.png", per_class_bars(record)),
+    ):
+        path = folder / name
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, metadata={"Software": None})
+        plt.close(figure)
+        written.append(path)
+    return written
+
+
+def per_class_bars(record: Record) -> Any:
+    """Per-class Frechet distance and, where known, recall and label accuracy; classes ordered head to tail."""
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    dataset, metrics = record.dataset, record.metrics
+    per_class = metrics.per_class.model_extra or {}
+    label = record.extractors["features"].label
+    rows = [("fid", f"{label} per class (lower is better)"), ("recall", "recall per class (higher is better)")]
+    rows.append(("label_accuracy", "label accuracy per class (higher is better)"))
+    rows = [(key, text) for key, text in rows if any(value is not None for value in per_class.get(key, []))]
+    classes = len(dataset.class_names)
+    order = sorted(range(classes), key=lambda index: (-dataset.class_counts[index], index))
+    group_of = {index: group for group, members in dataset.groups.items() for index in members}
+    colours = [GROUP_COLOURS[group_of[index]] for index in order]
+    width = min(16.0, max(7.0, 0.5 * classes))
+    figure, all_axes = plt.subplots(
+        max(1, len(rows)),
+        1,
+        figsize=(width, 2.4 * max(1, len(rows)) + 1.0),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, (key, text) in zip(all_axes[:, 0], rows, strict=False):
+        values = [per_class[key][index] for index in order]
+        heights = [np.nan if value is None else value for value in values]
+        axes.bar(range(classes), heights, color=colours, width=0.8)
+        if key == "fid" and any(value is not None for value in per_class.get("fid_floor", [])):
+            floor = [per_class["fid_floor"][index] for index in order]
+            marks = [np.nan if value is None else value for value in floor]
+            axes.plot(range(classes), marks, "k_", markersize=max(3.0, 300 / classes), label="real against real")
+            axes.legend(loc="upper left", fontsize=8, frameon=False)
+        for position, value in enumerate(values):
+            if value is None:
+                axes.text(position, 0, "not\ncomputed", ha="center", va="bottom", fontsize=7, color="#555555")
+        axes.set_title(text, fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.01)
+        axes.grid(axis="y", linewidth=0.4, alpha=0.6)
+        axes.set_axisbelow(True)
+    bottom = all_axes[-1, 0]
+    if classes <= MAX_LABELS:
+        names = [f"{dataset.class_names[i][:20]}\n{dataset.class_counts[i]:,}" for i in order]
+        crowded = classes > 12 or max(len(dataset.class_names[i]) for i in order) > 8
+        bottom.set_xticks(range(classes), names, fontsize=8, rotation=60 if crowded else 0)
+        bottom.set_xlabel("class, with its number of training images", fontsize=9)
+    else:
+        bottom.set_xlabel(
+            f"{classes} classes by training images, {max(dataset.class_counts):,} to {min(dataset.class_counts):,}",
+            fontsize=9,
+        )
+    present = [group for group in GROUP_COLOURS if dataset.groups.get(group)]  # type: ignore[call-overload]
+    figure.legend(
+        handles=[Patch(color=GROUP_COLOURS[group], label=GROUP_TITLES[group]) for group in present],
+        loc="outside upper right",
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+    )
+    return figure

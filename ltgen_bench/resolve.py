@@ -1,0 +1,101 @@
+"""From what a user typed to a checked configuration: layers of recipes, data set, method and protocol together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltgen_bench.config import DatasetConfig, RunConfig, build, keys, merge, read_toml
+from ltgen_bench.datasets import Dataset, load_dataset
+from ltgen_bench.errors import ConfigError, did_you_mean
+from ltgen_bench.methods import METHODS, DataSpec, Method
+from ltgen_bench.protocol import resolve_protocol
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A configuration with the data set and the method class that it names."""
+
+    config: RunConfig
+    dataset: Dataset
+    method_class: type[Method]
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the model is told of the data set."""
+        return data_spec(self.dataset)
+
+    def make_method(self) -> Method:
+        """A fresh, untrained model."""
+        return self.method_class(self.spec, self.config)
+
+
+def data_spec(dataset: Dataset) -> DataSpec:
+    """What a model must know of a data set before it sees an image."""
+    return DataSpec(
+        dataset.image_shape, tuple(dataset.class_names), tuple(dataset.class_counts), dataset.horizontal_flip
+    )
+
+
+def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
+    """Complete `layers` (nested mappings of configuration keys) with recipes and defaults, and check them.
+
+    Raises ConfigError or UnknownNameError, each one line, for unknown names and keys and for wrong types.
+    """
+    user = _sections(layers)
+    dataset_config: DatasetConfig = build(DatasetConfig, user.get("dataset", {}), "dataset")
+    dataset = load_dataset(dataset_config, data_root)
+    method_name = str(user.get("method", {}).get("name", "ddpm"))
+    method_class = METHODS.get(method_name)
+    merged = merge(
+        trunk_recipe(dataset.image_shape[1]),
+        method_class.recipe(method_name, dataset.name),
+        user,
+        {"method": {"name": method_name}},
+    )
+    merged["protocol"] = resolve_protocol({"name": dataset.default_protocol, **merged.get("protocol", {})})
+    # A method's own defaults become visible, and enter the hash, like everything else.
+    merged["method"] = build(method_class.Config, merged["method"], "method").model_dump(mode="json")
+    config: RunConfig = build(RunConfig, merged)
+    protocol = config.protocol
+    steps = config.sampling.steps or protocol.sampler_steps
+    sampling = {
+        "sampler": config.sampling.sampler or protocol.sampler,
+        "steps": steps,
+        "clip_x0": protocol.clip_x0 if config.sampling.clip_x0 is None else config.sampling.clip_x0,
+    }
+    if steps > config.diffusion.timesteps:
+        raise ConfigError(f"sampling.steps {steps} is more than diffusion.timesteps {config.diffusion.timesteps}")
+    config = config.model_copy(update={"sampling": config.sampling.model_copy(update=sampling)})
+    return ResolvedRun(config, dataset, method_class)
+
+
+def trunk_recipe(image_size: int) -> dict[str, Any]:
+    """The network and training settings for an image size; levels that do not divide the size are left out."""
+    trunk = read_toml(RECIPES / ("8px.toml" if image_size <= 16 else "32px.toml" if image_size < 64 else "64px.toml"))
+    network = trunk["network"]
+    multipliers = network["channel_multipliers"]
+    while len(multipliers) > 1 and image_size % 2 ** (len(multipliers) - 1):
+        multipliers = multipliers[:-1]
+    network["channel_multipliers"] = multipliers
+    network["attention_levels"] = [level for level in network["attention_levels"] if level < len(multipliers)]
+    return trunk
+
+
+def _sections(layers: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers with their top-level names checked, and `method = "x"` read as `method.name = "x"`."""
+    sections = dict(layers)
+    for name, value in layers.items():
+        if name not in RunConfig.model_fields:
+            raise ConfigError(
+                f"unknown configuration key {name!r}; {did_you_mean(name, [*RunConfig.model_fields, *keys(RunConfig)])}"
+            )
+        if name in ("method", "protocol", "dataset") and isinstance(value, str):
+            sections[name] = {"name": value}
+        elif name != "seed" and not isinstance(value, Mapping):
+            raise ConfigError(f"{name} is a section: set one of its keys, as in --set {name}.key=value")
+    return sections

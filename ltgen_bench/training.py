@@ -1,0 +1,304 @@
+"""The shared trainer of diffusion methods: optimiser, EMA, precision, processes, checkpoints, logging.
+
+The method says what is minimised; everything else is the same for all, so that two methods differ in their losses and
+in nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltgen_bench.batches import ImageOrder, ResidentImages, StepDraws, conditioning_labels, draw_step
+from ltgen_bench.checkpoints import load_state, load_weights, save_state
+from ltgen_bench.config import TrainingConfig
+from ltgen_bench.datasets import ImageSet
+from ltgen_bench.devices import autocast, memory_errors
+from ltgen_bench.diffusion import ExponentialMovingAverage
+from ltgen_bench.distributed import World, join_world
+from ltgen_bench.errors import ConfigError, TrainingError
+from ltgen_bench.methods import DiffusionBatch, DiffusionMethod, FitContext
+from ltgen_bench.seeding import derive_seed
+
+
+class Trainer:
+    """Trains one diffusion method on one image set; `run` goes on from the checkpoint in the context's folder."""
+
+    def __init__(self, method: DiffusionMethod, train_set: ImageSet, context: FitContext):
+        self.method, self.context = method, context
+        self.config: TrainingConfig = method.run.training
+        self.execution = method.run.execution
+        self.world: World = join_world()
+        self._check_batch_size()
+        device = context.device
+        method.to(device)
+        method.network.train()
+        if self.execution.channels_last:
+            method.network.to(memory_format=torch.channels_last)
+        self.images = ResidentImages(train_set, device)
+        weights = method.image_weights(self.images.labels.cpu())
+        self.order = ImageOrder(
+            len(train_set), self.config.batch_size, context.seed, None if weights is None else weights.numpy()
+        )
+        self.flip = self.config.horizontal_flip and method.spec.horizontal_flip
+        self.ema = ExponentialMovingAverage.of(method.network, self.config.ema_decay, self.config.ema_warmup)
+        self.named = [(n, p) for n, p in _LossModule(method).named_parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(
+            [p for _, p in self.named],
+            lr=self.config.learning_rate,
+            fused=device.type in ("cpu", "cuda"),
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
+        self.step = 0
+        self.state_path = context.folder / "training-state.safetensors"
+        self._loss_module: nn.Module = _LossModule(method)
+        # Both counters live on the device: reading them every step would make the host wait for the GPU.
+        self._bad_streak = torch.zeros((), device=device)
+        self._bad_step = torch.full((), -1.0, device=device)
+
+    def run(self) -> None:
+        """Train until `training.steps`, leaving the EMA weights in the method's network.
+
+        Raises TrainingError when the loss stops being finite, DeviceError when memory runs out; the last good
+        checkpoint stays. Ctrl-C and SIGTERM write a checkpoint first.
+        """
+        self._resume()
+        if self.execution.compile:
+            self.method.network.compile()
+        if self.world.size > 1:
+            devices = [self.context.device.index] if self.context.device.type == "cuda" else None
+            self._loss_module = nn.parallel.DistributedDataParallel(self._loss_module, device_ids=devices)
+        advice = f"try --set training.gradient_accumulation={2 * self.config.gradient_accumulation}"
+        with self.context.progress as progress, _stop_signals() as stop, memory_errors(advice):
+            progress.start("training", self.config.steps, "steps", self.step)
+            self._loop(stop)
+        self.ema.copy_to(self.method.network)
+        self.method.network.eval()
+
+    def _loop(self, stop: threading.Event) -> None:
+        window_start, window_time = self.step, time.perf_counter()
+        while self.step < self.config.steps:
+            losses, norm = self.train_step()
+            last = self.step == self.config.steps
+            if self.step % self.execution.log_every == 0 or last:
+                self._check_finite()
+                seconds = time.perf_counter() - window_time
+                self._log(losses, norm, (self.step - window_start) * self.config.batch_size, seconds)
+                window_start, window_time = self.step, time.perf_counter()
+            interrupted = stop.is_set()
+            if self.step % self.execution.checkpoint_every == 0 or last or interrupted:
+                self._checkpoint()
+            if interrupted and not last:
+                raise KeyboardInterrupt
+
+    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+        """One optimiser step; returns the named losses and the gradient norm, still on the device."""
+        step, config = self.step, self.config
+        whole = (config.batch_size, *self.method.spec.image_shape)
+        generator = torch.Generator(self.context.device)
+        generator.manual_seed(derive_seed(self.context.seed, "step", step))
+        draws = draw_step(whole, self.method.schedule.steps, config.label_drop, config.label_drop_unit, generator)
+        indices = self.order.indices(step)
+        mine = self.world.shard(config.batch_size)
+        size = mine.stop - mine.start
+        sums: dict[str, Tensor] = {}
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(step)
+        for part in range(config.gradient_accumulation):
+            which = slice(
+                mine.start + size * part // config.gradient_accumulation,
+                mine.start + size * (part + 1) // config.gradient_accumulation,
+            )
+            part_seed = derive_seed(self.context.seed, "part", step, which.start)
+            batch = self._batch(indices[which], draws.part(which), part_seed)
+            torch.manual_seed(part_seed)  # dropout draws from the global generators
+            with self._no_sync(part), autocast(self.context.device, config.precision):
+                losses: dict[str, Tensor] = self._loss_module(batch)
+                total = torch.stack([value.float() for value in losses.values()]).sum()
+                self.scaler.scale(total / config.gradient_accumulation).backward()  # type: ignore[no-untyped-call]
+            for name, value in losses.items():
+                share = value.detach() / config.gradient_accumulation
+                sums[name] = sums[name] + share if name in sums else share
+        norm = self._update(sums)
+        self.step += 1
+        self.context.progress.update(self.step)
+        return sums, norm
+
+    def _batch(self, indices: Any, draws: StepDraws, seed: int) -> DiffusionBatch:
+        x0, labels = self.images.batch(indices, draws.flip if self.flip else None)
+        if self.execution.channels_last:
+            x0 = x0.contiguous(memory_format=torch.channels_last)
+        return DiffusionBatch(
+            x0=x0,
+            noise=draws.noise,
+            t=draws.t,
+            x_t=self.method.schedule.add_noise(x0, draws.noise, draws.t),
+            labels=labels,
+            conditioning=conditioning_labels(labels, draws.drop),
+            step=self.step,
+            seed=seed,
+        )
+
+    def _update(self, losses: dict[str, Tensor]) -> Tensor:
+        """Clip, step and average; the step is skipped, without asking the host, when a gradient is not finite."""
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_([p for _, p in self.named], self.config.gradient_clip, foreach=True)
+        finite = torch.isfinite(norm)
+        loss_finite = torch.isfinite(torch.stack([value.float() for value in losses.values()])).all()
+        self._bad_streak = torch.where(finite, 0.0, self._bad_streak + 1)
+        bad_now = ~loss_finite & (self._bad_step < 0)
+        self._bad_step = torch.where(bad_now, float(self.step), self._bad_step)
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            # The fused Adam skips its update where this tensor is 1; the mechanism is the gradient scaler's.
+            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.step)
+        return norm
+
+    def _check_finite(self) -> None:
+        """Stop when a loss was not finite, or gradients were not for too many steps in a row."""
+        bad_step, streak = int(self._bad_step), int(self._bad_streak)
+        kept = (
+            f"the checkpoint {self.state_path} is intact"
+            if self.state_path.exists()
+            else "no checkpoint was written yet"
+        )
+        hint = "try a smaller training.learning_rate or training.precision=fp32"
+        if bad_step >= 0:
+            raise TrainingError(f"the loss is not finite at step {bad_step}; {kept}; {hint}")
+        if streak > self.config.max_nonfinite_steps:
+            raise TrainingError(
+                f"the gradients were not finite in {streak} steps up to step {self.step}; {kept}; {hint}"
+            )
+
+    def _learning_rate(self, step: int) -> float:
+        """Linear warm-up, then constant or a half cosine down to 0."""
+        config = self.config
+        rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+        if config.learning_rate_schedule == "cosine" and step >= config.warmup_steps:
+            done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+            rate *= 0.5 * (1 + math.cos(math.pi * done))
+        return rate
+
+    def _log(self, losses: dict[str, Tensor], norm: Tensor, images: int, seconds: float) -> None:
+        if not self.world.is_main:
+            return
+        values = {name: float(value) for name, value in losses.items()}
+        self.context.log(
+            {
+                "step": self.step,
+                "images_seen": self.step * self.config.batch_size,
+                "losses": values,
+                "gradient_norm": float(norm),
+                "learning_rate": self._learning_rate(self.step - 1),
+                "seconds": round(seconds, 3),
+                "images_per_second": round(images / max(seconds, 1e-9), 2),
+            }
+        )
+        note = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self.context.progress.update(self.step, f"{note}  {images / max(seconds, 1e-9):.0f} images/s")
+
+    def _identity(self) -> dict[str, Any]:
+        return {**self.method.identity(), "training": self.method.run.training_identity(), "seed": self.context.seed}
+
+    def _checkpoint(self) -> None:
+        self._check_finite()
+        if self.world.is_main:
+            tensors = {f"model.{name}": value for name, value in _LossModule(self.method).state_dict().items()}
+            tensors |= {f"ema.{name}": value for name, value in self.ema.state().items()}
+            for name, parameter in self.named:
+                for key, value in self.optimizer.state[parameter].items():
+                    tensors[f"optimizer.{name}/{key}"] = torch.as_tensor(value)
+            if self.scaler.is_enabled():
+                scaler = self.scaler.state_dict()
+                tensors["scaler.scale"] = torch.tensor(float(scaler["scale"]), dtype=torch.float64)
+                tensors["scaler.growth_tracker"] = torch.tensor(int(scaler["_growth_tracker"]))
+            save_state(self.state_path, tensors, self._identity(), self.step)
+        self.world.barrier()
+
+    def _resume(self) -> None:
+        if not self.state_path.exists():
+            return
+        self.step, tensors = load_state(self.state_path, self._identity())
+        load_weights(self.state_path, _LossModule(self.method), _part(tensors, "model."))
+        self.ema.load(_part(tensors, "ema."))
+        optimizer = _part(tensors, "optimizer.")
+        for name, parameter in self.named:
+            state = _part(optimizer, f"{name}/")
+            if state:
+                # fused Adam keeps its step counter on the parameter's device
+                self.optimizer.state[parameter] = {key: v.to(parameter.device) for key, v in state.items()}
+        if self.scaler.is_enabled() and "scaler.scale" in tensors:
+            own = self.scaler.state_dict()
+            own |= {
+                "scale": float(tensors["scaler.scale"]),
+                "_growth_tracker": int(tensors["scaler.growth_tracker"]),
+            }
+            self.scaler.load_state_dict(own)
+
+    def _check_batch_size(self) -> None:
+        pieces = self.world.size * self.config.gradient_accumulation
+        if self.config.batch_size % pieces:
+            raise ConfigError(
+                f"training.batch_size {self.config.batch_size} cannot be divided evenly over {self.world.size} "
+                f"process(es) x {self.config.gradient_accumulation} gradient_accumulation"
+            )
+
+    def _no_sync(self, part: int) -> AbstractContextManager[None]:
+        last = part == self.config.gradient_accumulation - 1
+        if isinstance(self._loss_module, nn.parallel.DistributedDataParallel) and not last:
+            return self._loss_module.no_sync()
+        return nullcontext()
+
+
+class _LossModule(nn.Module):
+    """A method's losses as one module's forward, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, method: DiffusionMethod):
+        super().__init__()
+        self.network, self.extra = method.network, method.extra
+        self._losses = method.losses
+
+    def forward(self, batch: DiffusionBatch) -> dict[str, Tensor]:
+        return self._losses(batch)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that is set by the first Ctrl-C or SIGTERM; the second one has its usual effect."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
