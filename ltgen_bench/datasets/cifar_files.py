@@ -137,7 +137,10 @@ def _ensure_unpacked(manifest: Manifest, data_root: Path, tell: Progress) -> Pat
     from torchvision.datasets.utils import extract_archive
 
     with storage_errors(data_root), tempfile.TemporaryDirectory(dir=data_root, prefix=".unpacking-") as temporary:
-        extract_archive(str(archive), temporary)
+        with warnings.catch_warnings():
+            # torchvision names no extraction filter, which Python 3.12 frowns on; the archive's MD5 was checked above
+            warnings.simplefilter("ignore", DeprecationWarning)
+            extract_archive(str(archive), temporary)
         try:
             (Path(temporary) / name).rename(target)
         except OSError:
@@ -185,6 +188,9 @@ def _unreachable(url: str) -> str | None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS - 1):
                 answer[0] = None
+        except urllib.error.HTTPError as error:
+            answer[0] = f"{host} answers {error.code} ({error.reason})"
+            error.close()
         except Exception as error:  # whatever it is, the archive cannot be had
             answer[0] = f"{host} cannot be reached: {_one_line(error)}"
 
@@ -230,7 +236,7 @@ def _read_python(manifest: Manifest, files: CifarFiles, data_root: Path, train: 
         "meta": {"filename": files.meta[0], "key": files.meta_key, "md5": files.meta[1]},
     }
     with warnings.catch_warnings():
-        # the official pickles are of numpy's first years; numpy 2.4 frowns on how they spell a dtype
+        # the official pickles spell a dtype as in numpy's first years, which some releases of numpy 2.4 frown on
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         source = type(base.__name__, (base,), layout)(str(data_root), train=train, download=False)
     images = np.ascontiguousarray(source.data.transpose(0, 3, 1, 2))
