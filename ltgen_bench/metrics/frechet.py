@@ -1,0 +1,163 @@
+"""The Fréchet distance between Gaussians (FID), by routes that never take a matrix square root.
+
+FID (Heusel et al. 2017, Eq. 6) is |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2). The last trace is the sum of the
+square roots of the eigenvalues of S1 S2, which are those of the symmetric R^T S1 R for any R with R R^T = S2. With
+fewer samples than dimensions it is the nuclear norm of Xc Yc^T / sqrt((n - 1)(m - 1)), which needs no covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ltgen_bench.errors import SamplesError
+from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.statistics import Float64Array, GaussianStatistics, gaussian_statistics
+
+_COLUMNS_PER_BLOCK = 8192
+
+
+class FrechetSolver:
+    """Fréchet distances of many Gaussians to one `reference`, whose covariance is factored once.
+
+    Cholesky when the covariance is positive definite; otherwise an eigendecomposition restricted to its range.
+    """
+
+    def __init__(self, reference: GaussianStatistics) -> None:
+        self.reference = reference
+        self._trace = float(np.trace(reference.covariance))
+        self._factor, self._rank = _factor(reference)
+
+    def distance(self, statistics: GaussianStatistics) -> float:
+        """The squared Fréchet distance (the FID), never negative. Raises `SamplesError` when dimensions differ."""
+        reference = self.reference
+        if statistics.mean.size != reference.mean.size:
+            raise SamplesError(
+                f"statistics: dimension {statistics.mean.size} against {reference.mean.size}; "
+                "both sets need features of the same extractor"
+            )
+        product = self._factor.T @ statistics.covariance @ self._factor
+        eigenvalues: Float64Array = np.asarray(np.linalg.eigvalsh(product), dtype=np.float64)  # ascending
+        rank = self._rank
+        if statistics.count is not None:
+            rank = min(rank, statistics.count - 1)
+        # Beyond the rank that the sample counts allow the eigenvalues are rounding noise, whose square roots add up.
+        eigenvalues = eigenvalues[max(0, eigenvalues.size - rank) :]
+        cross = float(np.sqrt(np.maximum(eigenvalues, 0)).sum())
+        difference = statistics.mean - reference.mean
+        distance = float(difference @ difference) + float(np.trace(statistics.covariance)) + self._trace - 2 * cross
+        return max(0.0, distance)
+
+
+def _factor(statistics: GaussianStatistics) -> tuple[Float64Array, int]:
+    """R (D, r) with R R^T = covariance, and its rank r."""
+    covariance = statistics.covariance
+    dimension = len(covariance)
+    tolerance = dimension * np.finfo(np.float64).eps
+    if statistics.count is None or statistics.count > dimension:
+        try:
+            factor: Float64Array = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+        except np.linalg.LinAlgError:
+            pass
+        else:
+            diagonal = np.diagonal(factor)
+            # A pivot at rounding level passes for positive, but everything after it is noise.
+            if diagonal.min() ** 2 > tolerance * diagonal.max() ** 2:
+                return factor, dimension
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    keep = eigenvalues > max(0.0, tolerance * float(eigenvalues[-1]))
+    if statistics.count is not None:
+        keep[: max(0, dimension - (statistics.count - 1))] = False
+    return vectors[:, keep] * np.sqrt(eigenvalues[keep]), int(keep.sum())
+
+
+def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
+    """The FID of two Gaussians, symmetric up to rounding. Raises `SamplesError` when their dimensions differ."""
+    return FrechetSolver(b).distance(a)
+
+
+def frechet_distance_gram(x: FloatArray, y: FloatArray) -> float:
+    """The FID of features x (n, D) and y (m, D) through the n x m matrix of their centred inner products.
+
+    Exact for any n, m >= 2; the fast and the more accurate route when n or m is at most D. Raises `SamplesError`
+    for fewer than two rows or for different D.
+    """
+    _check_pair(x, y)
+    if len(x) > len(y):
+        x, y = y, x
+    mean_x, mean_y = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
+    x_centred = x.astype(np.float64) - mean_x
+    trace = float(np.einsum("ij,ij->", x_centred, x_centred)) / (len(x) - 1)
+    inner = np.empty((len(x), len(y)))
+    for start in range(0, len(y), _COLUMNS_PER_BLOCK):
+        y_centred = y[start : start + _COLUMNS_PER_BLOCK].astype(np.float64) - mean_y
+        trace += float(np.einsum("ij,ij->", y_centred, y_centred)) / (len(y) - 1)
+        np.matmul(x_centred, y_centred.T, out=inner[:, start : start + len(y_centred)])
+    inner /= np.sqrt((len(x) - 1) * (len(y) - 1))
+    nuclear = float(np.linalg.svd(inner, compute_uv=False).sum())
+    difference = mean_x - mean_y
+    return max(0.0, float(difference @ difference) + trace - 2 * nuclear)
+
+
+def fid(x: FloatArray, y: FloatArray) -> float:
+    """The FID of features x (n, D) and y (m, D), float32 or float64, by the route that suits their size.
+
+    Raises `SamplesError` for fewer than two rows or for different D.
+    """
+    _check_pair(x, y)
+    if min(len(x), len(y)) <= x.shape[1]:
+        return frechet_distance_gram(x, y)
+    return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
+
+
+def _check_pair(x: FloatArray, y: FloatArray) -> None:
+    if x.shape[1] != y.shape[1]:
+        raise SamplesError(f"features: {x.shape[1]} columns against {y.shape[1]}; both sets need the same extractor")
+    if min(len(x), len(y)) < 2:
+        raise SamplesError(f"FID needs at least 2 samples in each set, got {len(x)} and {len(y)}")
+
+
+def per_class_fid(
+    generated: FloatArray, generated_rows: Sequence[IntArray], reference: FloatArray, reference_rows: Sequence[IntArray]
+) -> list[float | None]:
+    """The FID of every class; None where a class has fewer than two samples on one side.
+
+    `generated` (N, D) and `reference` (M, D); `*_rows[c]` are the row numbers of class c (`inputs.rows_of_classes`).
+    """
+    return [
+        fid(generated[g], reference[r]) if min(len(g), len(r)) >= 2 else None
+        for g, r in zip(generated_rows, reference_rows, strict=True)
+    ]
+
+
+def fid_floor(reference: FloatArray, count: int, *, seed: int) -> tuple[float, int] | None:
+    """The FID of real images against other real images, and the n of its two sides.
+
+    Two disjoint random halves of `reference` (M, D) with n = min(`count`, M // 2) rows each. FID has a bias that falls
+    with n, so this is what a perfect generator would score with n samples; where M < 2 `count`, n is smaller than
+    `count` and the floor lies too high. None when M < 4 or `count` < 2.
+    """
+    size = min(count, len(reference) // 2)
+    if size < 2:
+        return None
+    order = np.random.default_rng(seed).permutation(len(reference))[: 2 * size]
+    return fid(reference[np.sort(order[:size])], reference[np.sort(order[size:])]), size
+
+
+def fid_infinity(generated: FloatArray, reference: GaussianStatistics, *, seed: int, points: int = 15) -> float:
+    """FID extrapolated to infinitely many generated samples (Chong and Forsyth 2020, Section 4).
+
+    A straight line in 1/n is fitted to the FID of random subsets of `generated` (N, D) with n from N/10 to N in
+    `points` equal steps; the value is its intercept, which may be negative. Raises `SamplesError` when N < 20.
+    """
+    if len(generated) < 20:
+        raise SamplesError(f"FID-infinity needs at least 20 generated samples, got {len(generated)}")
+    generator = np.random.default_rng(seed)
+    sizes = np.unique(np.linspace(len(generated) / 10, len(generated), points).astype(int))
+    solver = FrechetSolver(reference)
+    distances = []
+    for size in sizes:
+        rows = np.sort(generator.choice(len(generated), size, replace=False))
+        distances.append(solver.distance(gaussian_statistics(generated[rows])))
+    return float(np.polyfit(1 / sizes, distances, 1)[1])

@@ -1,0 +1,319 @@
+"""Nearest neighbours and pair decisions that equal those of float64 distances, without an N x N matrix.
+
+Almost every decision is safe from float32 inner products of centred rows. The error of such a squared distance is
+bounded by a band proportional to |x|^2 + |y|^2; only pairs whose decision could flip within it are computed again:
+where there are many of them with float64 inner products, and what is then still open as the float64 sum of
+(x_i - y_i)^2, which is the definition that everything here is exact with respect to. Collapsed generators, whose
+near-copies make float32 distances wrong, cost time that way but never digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltgen_bench.errors import DeviceError, SamplesError
+from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.statistics import Float64Array
+
+if TYPE_CHECKING:
+    import torch
+
+# A tile is this many rows of one set against as many of the other.
+_TILE = {"cpu": 2048, "cuda": 8192}
+# Neighbours kept beyond k, so that rounding seldom pushes a true neighbour off the list.
+_SPARE = 4
+# Values held at once while differences are summed: 16 MB, which stays in the cache of most processors.
+_DIFFERENCE_VALUES = 1 << 21
+# Part of every error bound, in the frame's unit: squares below float32's range vanish.
+ABSOLUTE_ERROR = 1e-30
+
+
+def pair_squared_distances(x: FloatArray, y: FloatArray, rows: IntArray, columns: IntArray) -> Float64Array:
+    """|x[rows[i]] - y[columns[i]]|^2 in float64, (P,), from the sum of squared differences.
+
+    A pair's value does not depend on which pairs are computed with it, nor on their order, so ties stay ties.
+    """
+    distances = np.empty(len(rows))
+    step = max(1, _DIFFERENCE_VALUES // x.shape[1])
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        difference: Float64Array = x[rows[part]].astype(np.float64)
+        difference -= y[columns[part]]
+        np.multiply(difference, difference, out=difference)
+        distances[part] = difference.sum(axis=1)
+    return distances
+
+
+@dataclass(frozen=True, eq=False)
+class DistinctRows:
+    """The different rows of an array: `points` (U, D), how often each occurs (`weights`, (U,)), and for every row of
+    the array which of the points it is (`index`, (N,))."""
+
+    points: FloatArray
+    weights: IntArray
+    index: IntArray
+    first: IntArray
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def distinct_rows(x: FloatArray) -> DistinctRows:
+    """The different rows of x (N, D), in order of first occurrence; x itself, uncopied, when all of them differ."""
+    # Equal rows have equal sums; bytes are compared only where sums agree.
+    sums = x.sum(axis=1, dtype=np.float64)
+    _, group, group_size = np.unique(sums, return_inverse=True, return_counts=True)
+    index = np.arange(len(x))
+    seen: dict[bytes, int] = {}
+    for row in np.flatnonzero(group_size[group] > 1):
+        index[row] = seen.setdefault((x[row] + 0.0).tobytes(), int(row))  # + 0.0 turns -0.0 into 0.0
+    first, inverse, weights = np.unique(index, return_inverse=True, return_counts=True)
+    points = x if len(first) == len(x) else x[first]
+    return DistinctRows(points, weights.astype(np.int64), inverse.astype(np.int64), first.astype(np.int64))
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Inner products in true float32: TF32 or bfloat16 products, which a training run may have switched on, would
+    break the error bound. The setting found is put back."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def check_device(device: str) -> None:
+    """Raises `DeviceError` when `device` ("cpu", "cuda", "cuda:1") is not there."""
+    import torch
+
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise DeviceError(f"device {device!r} is not available here; use 'cpu'")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A common shift and a power of two that bring two sets near 1, so that float32 neither overflows nor loses an
+    offset. Neither changes which distance is the larger."""
+
+    centre: Float64Array
+    exponent: int
+
+    @classmethod
+    def around(cls, *sets: FloatArray) -> Frame:
+        """The frame centred on the mean of the first set that covers all `sets`."""
+        centre: Float64Array = sets[0].mean(axis=0, dtype=np.float64)
+        if not np.isfinite(centre).all() or max(float(np.abs(s).max()) for s in sets) > 1e150:
+            raise SamplesError("features: values beyond 1e150; their squared distances overflow float64")
+        largest = 0.0
+        for values in sets:
+            largest = max(largest, float(np.abs(values.max(axis=0) - centre).max()))
+            largest = max(largest, float(np.abs(values.min(axis=0) - centre).max()))
+        return cls(centre, int(np.frexp(largest)[1]) if largest > 0 else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Rows in a frame: `points` (N, D) as given, `rows` (N, D) and their squared `norms` (N,) as device tensors in
+    float32 or float64, and the relative error bound of a squared distance in that type."""
+
+    points: FloatArray
+    rows: torch.Tensor
+    norms: torch.Tensor
+    frame: Frame
+    error: float
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def prepare(points: FloatArray, frame: Frame, *, device: str, double: bool = False) -> Prepared:
+    """`points` (N, D) shifted and scaled by `frame`, in float32 (or float64) on `device`."""
+    import torch
+
+    dtype: Any = np.float64 if double else np.float32
+    rows = np.empty(points.shape, dtype=dtype)
+    norms = np.empty(len(points))
+    scale = 2.0**-frame.exponent
+    for start in range(0, len(points), 2048):
+        part = slice(start, start + 2048)
+        block = points[part] - frame.centre
+        block *= scale
+        rows[part] = block
+        norms[part] = np.einsum("ij,ij->i", rows[part], rows[part], dtype=np.float64)
+    # 16 eps (|x|^2 + |y|^2) covers the rounding of products of a few hundred terms; longer sums accumulate like a
+    # random walk. The rounding of the centred rows themselves is part of it.
+    error = float(np.finfo(dtype).eps) * max(16.0, float(np.sqrt(points.shape[1])))
+    return Prepared(
+        points, torch.from_numpy(rows).to(device), torch.from_numpy(norms.astype(dtype)).to(device), frame, error
+    )
+
+
+def tile_size(device: str) -> int:
+    """Rows of a tile on `device`."""
+    return _TILE["cpu" if device == "cpu" else "cuda"]
+
+
+def squared_distance_tile(x: Prepared, y: Prepared, rows: slice, columns: slice, shrink: float = 0.0) -> torch.Tensor:
+    """Approximate squared distances (rows, columns) in the frame's unit, minus `shrink` (|x|^2 + |y|^2)."""
+    import torch
+
+    tile = torch.addmm(y.norms[columns][None, :] * (1 - shrink), x.rows[rows], y.rows[columns].T, alpha=-2)
+    return tile.add_(x.norms[rows][:, None] * (1 - shrink))
+
+
+class SmallestSoFar:
+    """The `keep` smallest values and their column numbers of every row, from tiles in any order."""
+
+    def __init__(self, count: int, keep: int, like: torch.Tensor) -> None:
+        import torch
+
+        self.values = torch.full((count, keep), float("inf"), dtype=like.dtype, device=like.device)
+        self.indices = torch.zeros((count, keep), dtype=torch.int64, device=like.device)
+
+    def add(self, rows: slice, tile: torch.Tensor, first_column: int) -> None:
+        """Take in a tile (rows, columns) whose first column has the number `first_column`."""
+        import torch
+
+        keep = self.values.shape[1]
+        values, indices = torch.topk(tile, min(keep, tile.shape[1]), dim=1, largest=False)
+        values = torch.cat([self.values[rows], values], dim=1)
+        indices = torch.cat([self.indices[rows], indices + first_column], dim=1)
+        best, where = torch.topk(values, keep, dim=1, largest=False)
+        self.values[rows] = best
+        self.indices[rows] = torch.gather(indices, 1, where)
+
+    def as_numpy(self) -> tuple[NDArray[Any], IntArray]:
+        """Values and column numbers (count, keep), ascending along a row."""
+        import torch
+
+        values, order = torch.sort(self.values, dim=1)
+        return values.double().cpu().numpy(), torch.gather(self.indices, 1, order).cpu().numpy()
+
+
+def _smallest_within(x: Prepared, keep: int, tile: int) -> tuple[NDArray[Any], IntArray]:
+    """The `keep` nearest other rows of every row of `x`; each pair of tiles is multiplied once."""
+    smallest = SmallestSoFar(len(x), keep, x.rows)
+    for i in range(0, len(x), tile):
+        rows = slice(i, min(i + tile, len(x)))
+        for j in range(i, len(x), tile):
+            columns = slice(j, min(j + tile, len(x)))
+            distances = squared_distance_tile(x, x, rows, columns)
+            if i == j:
+                distances.fill_diagonal_(float("inf"))
+            else:
+                smallest.add(columns, distances.T.contiguous(), i)
+            smallest.add(rows, distances, j)
+    return smallest.as_numpy()
+
+
+def _smallest_between(
+    x: Prepared, x_rows: IntArray | None, y: Prepared, keep: int, tile: int, *, skip_self: bool
+) -> tuple[NDArray[Any], IntArray]:
+    """The `keep` nearest rows of `y` for the rows `x_rows` of `x` (all when None)."""
+    import torch
+
+    if x_rows is not None:
+        chosen = torch.from_numpy(x_rows).to(x.rows.device)
+        x = Prepared(x.points[x_rows], x.rows[chosen], x.norms[chosen], x.frame, x.error)
+    own = np.arange(len(x)) if x_rows is None else x_rows
+    smallest = SmallestSoFar(len(x), keep, x.rows)
+    for i in range(0, len(x), tile):
+        rows = slice(i, min(i + tile, len(x)))
+        for j in range(0, len(y), tile):
+            columns = slice(j, min(j + tile, len(y)))
+            distances = squared_distance_tile(x, y, rows, columns)
+            if skip_self:
+                hit = np.flatnonzero((own[rows] >= columns.start) & (own[rows] < columns.stop))
+                distances[torch.from_numpy(hit), torch.from_numpy(own[rows][hit] - j)] = float("inf")
+            smallest.add(rows, distances, j)
+    return smallest.as_numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The k-th smallest float64 squared distance (N,) of every row and the row number (N,) it belongs to."""
+
+    squared_distances: Float64Array
+    indices: IntArray
+
+
+def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str = "cpu") -> Neighbours:
+    """The k-th nearest row of y (M, D) of every row of x (N, D); with y None, of the other rows of x.
+
+    Exact: equal to sorting float64 squared distances; among equal distances the lowest row number is reported.
+    O(N M D) time, O(tile^2) memory besides one centred float32 copy of the inputs. Needs more than k rows to choose
+    from (`SamplesError`).
+    """
+    check_device(device)
+    within = y is None
+    database = x if y is None else y
+    others = len(database) - within
+    if others < k:
+        raise SamplesError(f"the {k} nearest neighbours need at least {k + within} samples, got {len(database)}")
+    if x.shape[1] != database.shape[1]:
+        raise SamplesError(f"features: {x.shape[1]} columns against {database.shape[1]}; both need the same extractor")
+    frame = Frame.around(database, x)
+    keep = min(k + _SPARE, others)
+    result = Neighbours(np.full(len(x), np.nan), np.zeros(len(x), dtype=np.int64))
+    open_rows: IntArray = np.arange(len(x))
+    with full_precision():
+        for double in (False, True):
+            prepared = prepare(database, frame, device=device, double=double)
+            queries = prepared if within else prepare(x, frame, device=device, double=double)
+            if within and not double:
+                values, indices = _smallest_within(prepared, keep, tile_size(device))
+            else:
+                values, indices = _smallest_between(
+                    queries, open_rows, prepared, keep, tile_size(device), skip_self=within
+                )
+            open_rows = _settle(result, queries, prepared, open_rows, values, indices, k, all_kept=keep == others)
+            if not len(open_rows):
+                return result
+    for row in open_rows:  # near-copies that even float64 products cannot tell apart
+        columns = np.delete(np.arange(len(database)), row) if within else np.arange(len(database))
+        distances = pair_squared_distances(x, database, np.full(len(columns), row), columns)
+        chosen = np.lexsort((columns, distances))[k - 1]
+        result.squared_distances[row], result.indices[row] = distances[chosen], columns[chosen]
+    return result
+
+
+def _settle(
+    result: Neighbours,
+    x: Prepared,
+    y: Prepared,
+    rows: IntArray,
+    values: NDArray[Any],
+    indices: IntArray,
+    k: int,
+    *,
+    all_kept: bool,
+) -> IntArray:
+    """Fill in the rows whose k-th neighbour the kept candidates decide; returns the others."""
+    x_norms, y_norms = x.norms.double().cpu().numpy(), y.norms.double().cpu().numpy()
+    band = x.error * (x_norms[rows][:, None] + y_norms[indices]) + ABSOLUTE_ERROR
+    low, high = values - band, values + band
+    kth_low = np.partition(low, k - 1, axis=1)[:, k - 1]
+    kth_high = np.partition(high, k - 1, axis=1)[:, k - 1]
+    # A row that is not on the list is at least this far away.
+    outside = values[:, -1] - x.error * (x_norms[rows] + y_norms.max()) - ABSOLUTE_ERROR
+    decided = np.full(len(rows), all_kept) | (outside > kth_high)
+    below = high < kth_low[:, None]
+    candidate = (low <= kth_high[:, None]) & ~below & decided[:, None]
+    where, slot = np.nonzero(candidate)
+    distances = pair_squared_distances(x.points, y.points, rows[where], indices[where, slot])
+    order = np.lexsort((indices[where, slot], distances, where))
+    starts = np.searchsorted(where, np.flatnonzero(decided))  # `where` is ascending
+    chosen = order[starts + (k - 1 - below.sum(axis=1)[decided])]
+    result.squared_distances[rows[decided]] = distances[chosen]
+    result.indices[rows[decided]] = indices[where[chosen], slot[chosen]]
+    return np.asarray(rows[~decided])

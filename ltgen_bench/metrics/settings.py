@@ -1,0 +1,72 @@
+"""Everything that a metric's value depends on besides the arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltgen_bench.errors import ConfigError, did_you_mean
+
+PRD_CLUSTERINGS = ("minibatch-kmeans", "kmeans")
+
+
+@dataclass(frozen=True)
+class MetricSettings:
+    """The settings of a metric run; a protocol fixes them, so changing one makes another protocol.
+
+    Arguments:
+        k: neighbours that make a ball of the manifold (precision, recall, density, coverage).
+        prd_clusters_per_class: k-means clusters for PRD are this times the number of classes.
+        prd_angles: points on the PRD curve.
+        prd_runs: clusterings over which F8 and F1/8 are averaged.
+        prd_beta: 8 gives F8 (recall-like) and F1/8 (precision-like).
+        prd_clustering: part of the metric's definition: "minibatch-kmeans", or "kmeans" (full Lloyd; other values).
+        inception_score_splits: parts over which the Inception Score's mean and deviation are taken.
+        kid_subset_size, kid_subsets: size and number of the random subsets of KID.
+        seed: every random choice of every metric derives from it.
+        confidence_level: of the intervals, between 0 and 1.
+        bootstrap_replicates: resamples for means of per-sample values; 0 switches the intervals off.
+        prd_bootstrap_replicates: resamples for F8 and F1/8, each of which costs a PRD curve a run.
+        fid_jackknife_groups: folds of the delete-a-group jackknife for FID; 0 switches its interval off.
+        fid_infinity: also extrapolate FID to infinitely many samples.
+        memorisation_quantile: the threshold is this quantile of the held-out images' nearest distances.
+    """
+
+    k: int = 3
+    prd_clusters_per_class: int = 20
+    prd_angles: int = 1001
+    prd_runs: int = 10
+    prd_beta: float = 8.0
+    prd_clustering: str = "minibatch-kmeans"
+    inception_score_splits: int = 10
+    kid_subset_size: int = 1000
+    kid_subsets: int = 100
+    seed: int = 0
+    confidence_level: float = 0.95
+    bootstrap_replicates: int = 1000
+    prd_bootstrap_replicates: int = 50
+    fid_jackknife_groups: int = 10
+    fid_infinity: bool = False
+    memorisation_quantile: float = 0.01
+
+    def __post_init__(self) -> None:
+        positive = ("k", "prd_clusters_per_class", "prd_runs", "inception_score_splits", "kid_subsets")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+        for name in ("prd_angles", "kid_subset_size"):
+            if getattr(self, name) < 2:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 2")
+        for name in ("seed", "bootstrap_replicates", "prd_bootstrap_replicates"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
+        if self.fid_jackknife_groups < 0 or self.fid_jackknife_groups == 1:
+            raise ConfigError(f"fid_jackknife_groups = {self.fid_jackknife_groups}: must be 0 (off) or at least 2")
+        if not self.prd_beta > 1:
+            raise ConfigError(f"prd_beta = {self.prd_beta}: must be greater than 1, so that F_beta weighs recall")
+        for name in ("confidence_level", "memorisation_quantile"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must lie between 0 and 1")
+        if self.prd_clustering not in PRD_CLUSTERINGS:
+            raise ConfigError(
+                f"prd_clustering = {self.prd_clustering!r}: {did_you_mean(self.prd_clustering, PRD_CLUSTERINGS)}"
+            )

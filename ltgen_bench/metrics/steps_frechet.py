@@ -1,0 +1,130 @@
+"""The steps of a metric run that compute Fréchet distances: of everything, of every class, of the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ltgen_bench.errors import SamplesError
+from ltgen_bench.metrics import uncertainty
+from ltgen_bench.metrics.frechet import FrechetSolver, fid_floor, fid_infinity, frechet_distance, frechet_distance_gram
+from ltgen_bench.metrics.groups import mean_of
+from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.run import Run, reason_without_reference
+from ltgen_bench.metrics.statistics import GaussianStatistics, StatisticsAccumulator, gaussian_statistics
+
+
+def step_fid(run: Run) -> None:
+    """FID of everything, its interval, and FID-infinity where asked for."""
+    settings, features = run.settings, run.generated.features
+    reference: GaussianStatistics | FloatArray
+    try:
+        if run.reference_statistics is not None:
+            reference = run.reference_statistics
+            value = frechet_distance(gaussian_statistics(features), reference)
+        elif run.reference is not None and min(len(features), len(run.reference)) <= features.shape[1]:
+            reference = run.reference.features
+            value = frechet_distance_gram(features, reference)
+        elif run.reference is not None:
+            reference = gaussian_statistics(run.reference.features)
+            value = frechet_distance(gaussian_statistics(features), reference)
+    except SamplesError as error:
+        run.skip("fid", str(error))
+        return
+    run.values["fid"] = value
+    groups = settings.fid_jackknife_groups
+    if groups and len(features) >= 2 * groups:
+        run.confidence["fid"] = uncertainty.fid_jackknife(
+            features,
+            reference,
+            value,
+            strata=run.generated.labels,
+            groups=groups,
+            level=settings.confidence_level,
+            seed=settings.seed,
+        )
+    if not settings.fid_infinity:
+        run.notes["fid_infinity"] = "not asked for"
+        return
+    try:
+        statistics = reference if isinstance(reference, GaussianStatistics) else gaussian_statistics(reference)
+        run.values["fid_infinity"] = fid_infinity(features, statistics, seed=settings.seed)
+    except SamplesError as error:
+        run.notes["fid_infinity"] = str(error)
+
+
+def step_per_class_fid(run: Run) -> None:
+    """FID of every class, the real-versus-real floor beside it, and the pooled FID of the groups."""
+    reason = reason_without_reference(run, labels=True)
+    if reason or run.reference is None or run.generated_rows is None or run.reference_rows is None:
+        run.skip("per_class_fid", reason or "")
+        return
+    generated, reference = run.generated.features, run.reference.features
+    pooled = _GroupFid(run)
+    fids: list[float | None] = []
+    floors: list[tuple[float, int] | None] = []
+    for c, (g, r) in enumerate(zip(run.generated_rows, run.reference_rows, strict=True)):
+        x, y = generated[g], reference[r]
+        a, b = pooled.add(c, x, y)
+        if min(len(x), len(y)) < 2:
+            fids.append(None)
+        elif min(len(x), len(y)) <= x.shape[1]:
+            fids.append(frechet_distance_gram(x, y))
+        else:
+            a = a or StatisticsAccumulator(x.shape[1]).update(x)
+            b = b or StatisticsAccumulator(x.shape[1]).update(y)
+            fids.append(FrechetSolver(b.result()).distance(a.result()))
+        floors.append(fid_floor(y, len(x), seed=run.settings.seed))
+    run.set_per_class("fid", fids, "needs at least 2 generated and 2 reference samples")
+    reason = "needs at least 2 generated and 4 reference samples"
+    run.set_per_class("fid_floor", [None if f is None else f[0] for f in floors], reason)
+    run.set_per_class("fid_floor_n", [None if f is None else f[1] for f in floors], reason)
+    for group, classes in run.groups.items():
+        run.by_group[group]["mean_class_fid"] = mean_of(fids, classes)
+        run.by_group[group]["mean_class_fid_floor"] = mean_of(run.per_class["fid_floor"], classes)
+        run.by_group[group]["fid"] = pooled.value(group)
+
+
+class _GroupFid:
+    """Pooled FID of the groups from the classes' sums, so that the features are not read a second time."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._group = {c: group for group, classes in run.groups.items() for c in classes}
+        self._sums: dict[str, tuple[StatisticsAccumulator, StatisticsAccumulator]] = {}
+        for group, classes in run.groups.items():
+            if min(len(self._rows(0, classes)), len(self._rows(1, classes))) > run.generated.features.shape[1]:
+                dimension = run.generated.features.shape[1]
+                self._sums[group] = (StatisticsAccumulator(dimension), StatisticsAccumulator(dimension))
+
+    def _rows(self, side: int, classes: Sequence[int]) -> IntArray:
+        rows = (self._run.generated_rows, self._run.reference_rows)[side] or []
+        return np.concatenate([np.zeros(0, dtype=np.int64), *(rows[c] for c in classes)])
+
+    def add(
+        self, c: int, x: FloatArray, y: FloatArray
+    ) -> tuple[StatisticsAccumulator | None, StatisticsAccumulator | None]:
+        """Take in a class; returns its two sums where they were computed."""
+        sums = self._sums.get(self._group.get(c, ""))
+        if sums is None:
+            return None, None
+        if min(len(x), len(y)) <= x.shape[1]:  # the class itself goes the Gram way and needs no sums of its own
+            sums[0].update(x)
+            sums[1].update(y)
+            return None, None
+        own = (StatisticsAccumulator(x.shape[1]).update(x), StatisticsAccumulator(x.shape[1]).update(y))
+        sums[0].merge(own[0])
+        sums[1].merge(own[1])
+        return own
+
+    def value(self, group: str) -> float | None:
+        """The pooled FID; None with fewer than two samples on a side."""
+        if group in self._sums:
+            a, b = self._sums[group]
+            return frechet_distance(a.result(), b.result())
+        classes = self._run.groups[group]
+        g, r = self._rows(0, classes), self._rows(1, classes)
+        if min(len(g), len(r)) < 2 or self._run.reference is None:
+            return None
+        return frechet_distance_gram(self._run.generated.features[g], self._run.reference.features[r])

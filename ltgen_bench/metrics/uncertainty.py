@@ -1,0 +1,192 @@
+"""Confidence intervals over samples, and differences over seeds.
+
+The reference set is part of the protocol, so for FID, F8 and F1/8 it is held fixed: an interval says how much the
+number would move if the same model were sampled again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltgen_bench.errors import SamplesError
+from ltgen_bench.metrics.frechet import FrechetSolver, frechet_distance_gram
+from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.prd import PRDScores, f_scores
+from ltgen_bench.metrics.statistics import Float64Array, GaussianStatistics, StatisticsAccumulator
+
+# Values drawn at once by the bootstrap: 64 MB of indices.
+_DRAWS_AT_ONCE = 1 << 23
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval: `low` to `high` at `level` (0.95: 95 %), and how it was found."""
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+    def to_dict(self) -> dict[str, float | str]:
+        """The interval with the key names of a record."""
+        return {"low": self.low, "high": self.high, "level": self.level, "method": self.method}
+
+
+def bootstrap_mean(
+    values: NDArray[Any], strata: IntArray | None, *, replicates: int, level: float, seed: int
+) -> Interval:
+    """Percentile bootstrap interval of the mean of per-sample `values` (N,) (Efron 1979).
+
+    Samples are redrawn within every stratum of `strata` (N,), the class labels, whose sizes stay as they are. For
+    recall and the like the two manifolds are held fixed.
+    """
+    numbers = values.astype(np.float64)
+    generator = np.random.default_rng(seed)
+    sums = np.zeros(replicates)
+    parts = [numbers] if strata is None else [numbers[strata == s] for s in np.unique(strata)]
+    for part in parts:
+        levels, counts = np.unique(part, return_counts=True)
+        if len(levels) <= 64:  # flags and small counts: how often each level is drawn is multinomial
+            sums += generator.multinomial(len(part), counts / len(part), size=replicates) @ levels
+            continue
+        step = max(1, _DRAWS_AT_ONCE // len(part))
+        for start in range(0, replicates, step):
+            draws = generator.integers(len(part), size=(min(step, replicates - start), len(part)))
+            sums[start : start + len(draws)] += part[draws].sum(axis=1)
+    low, high = np.quantile(sums / len(numbers), [(1 - level) / 2, (1 + level) / 2])
+    where = "over samples" if strata is None else "over samples, stratified by class"
+    return Interval(float(low), float(high), level, f"percentile bootstrap {where}, {replicates} replicates")
+
+
+def normal_interval(estimate: float, standard_error: float, level: float, method: str) -> Interval:
+    """estimate +- z standard_error with the normal quantile z of `level`."""
+    from scipy.stats import norm
+
+    half = float(norm.ppf((1 + level) / 2)) * standard_error
+    return Interval(estimate - half, estimate + half, level, method)
+
+
+def mean_interval(values: Sequence[float], level: float, method: str) -> Interval:
+    """Student's t interval of the mean of independent `values`. Raises `SamplesError` with fewer than two."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        raise SamplesError(f"an interval of a mean needs at least 2 values, got {len(values)}")
+    half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    mean = float(np.mean(values))
+    return Interval(mean - half, mean + half, level, method)
+
+
+def stratified_folds(count: int, strata: IntArray | None, folds: int, seed: int) -> IntArray:
+    """(N,) int64 fold numbers: random, and as even as can be within every stratum."""
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(count)
+    if strata is not None:
+        order = order[np.argsort(strata[order], kind="stable")]
+    assigned = np.empty(count, dtype=np.int64)
+    assigned[order] = np.arange(count) % folds
+    return assigned
+
+
+def fid_jackknife(
+    generated: FloatArray,
+    reference: GaussianStatistics | FloatArray,
+    estimate: float,
+    *,
+    strata: IntArray | None,
+    groups: int,
+    level: float,
+    seed: int,
+) -> Interval:
+    """Delete-a-group jackknife interval of the FID (Shao and Tu 1995, Section 2.3) around `estimate`.
+
+    `generated` (N, D) is split into `groups` folds, stratified by `strata`; leaving out one at a time gives as many
+    FIDs, from merged fold sums, so the features are read once. `reference`: statistics, or features (M, D) where the
+    Gram route applies. Student's t with groups - 1 degrees of freedom. Raises `SamplesError` when N < 2 `groups`.
+    """
+    from scipy.stats import t
+
+    if len(generated) < 2 * groups:
+        raise SamplesError(f"a jackknife with {groups} groups needs {2 * groups} samples, got {len(generated)}")
+    fold = stratified_folds(len(generated), strata, groups, seed)
+    if isinstance(reference, GaussianStatistics):
+        solver = FrechetSolver(reference)
+        sums = [StatisticsAccumulator(generated.shape[1]).update(generated[fold == g]) for g in range(groups)]
+        values = []
+        for left_out in range(groups):
+            rest = StatisticsAccumulator(generated.shape[1])
+            for g in range(groups):
+                if g != left_out:
+                    rest.merge(sums[g])
+            values.append(solver.distance(rest.result()))
+    else:
+        values = [frechet_distance_gram(generated[fold != g], reference) for g in range(groups)]
+    variance = (groups - 1) / groups * float(np.square(np.array(values) - np.mean(values)).sum())
+    half = float(t.ppf((1 + level) / 2, groups - 1)) * float(np.sqrt(variance))
+    method = f"delete-a-group jackknife over generated samples, {groups} groups"
+    return Interval(max(0.0, estimate - half), estimate + half, level, method)
+
+
+def prd_bootstrap(
+    scores: PRDScores,
+    strata: IntArray | None,
+    generated_count: int,
+    *,
+    replicates: int,
+    level: float,
+    seed: int,
+    angles: int,
+    beta: float,
+) -> tuple[Interval, Interval]:
+    """Intervals of F_beta and F_1/beta: estimate +- z times the bootstrap standard error over generated samples.
+
+    The clusterings are held fixed and a replicate uses the same redrawn samples in all of them. The standard error
+    rather than percentiles, because redrawing makes two histograms less alike and so shifts both F downwards.
+    """
+    generator = np.random.default_rng(seed)
+    groups: list[IntArray] = [np.arange(generated_count)]
+    if strata is not None:
+        groups = [np.flatnonzero(strata == s) for s in np.unique(strata)]
+    values: Float64Array = np.empty((replicates, 2))
+    for replicate in range(replicates):
+        weights = np.zeros(generated_count)
+        for rows in groups:
+            weights[rows] = np.bincount(generator.integers(len(rows), size=len(rows)), minlength=len(rows))
+        histograms = [clustering.histograms(None, weights) for clustering in scores.clusterings]
+        values[replicate] = np.mean([f_scores(*pair, angles=angles, beta=beta) for pair in histograms], axis=0)
+    errors = values.std(axis=0, ddof=1)
+    method = f"bootstrap standard error over generated samples, {replicates} replicates, clusters fixed"
+    first = normal_interval(scores.f_beta, float(errors[0]), level, method)
+    second = normal_interval(scores.f_inverse_beta, float(errors[1]), level, method)
+    return first, second
+
+
+@dataclass(frozen=True)
+class SeedDifference:
+    """A minus B over paired seeds: mean difference, its standard deviation, and its interval.
+
+    `beyond_noise` says that the interval leaves out 0.
+    """
+
+    mean: float
+    std: float
+    interval: Interval
+    beyond_noise: bool
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], *, level: float = 0.95) -> SeedDifference:
+    """The paired difference of two models' values over the same seeds, with Student's t interval.
+
+    Raises `SamplesError` when lengths differ or there are fewer than two seeds.
+    """
+    if len(a) != len(b):
+        raise SamplesError(f"paired differences need equally many seeds, got {len(a)} and {len(b)}")
+    differences = [float(x) - float(y) for x, y in zip(a, b, strict=True)]
+    interval = mean_interval(differences, level, f"Student's t over {len(a)} paired seeds")
+    beyond = not interval.low <= 0 <= interval.high
+    return SeedDifference(float(np.mean(differences)), float(np.std(differences, ddof=1)), interval, beyond)
