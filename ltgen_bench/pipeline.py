@@ -19,7 +19,7 @@ from ltgen_bench.distributed import World, join_world
 from ltgen_bench.environment import code_state, environment, peak_memory_bytes
 from ltgen_bench.errors import MissingFileError, UserError
 from ltgen_bench.evaluation import Evaluation, EvaluationPlaces, evaluate_samples, missing_weights
-from ltgen_bench.features import download_weights
+from ltgen_bench.features import download_weights, extractor_info
 from ltgen_bench.methods import FitContext, Method
 from ltgen_bench.progress import Progress
 from ltgen_bench.record import MethodPart, MetricsPart, Record, TimingPart, TrainingPart, read_record, write_record
@@ -43,14 +43,17 @@ def prepare(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progress,
             resolved.dataset.fetch(progress.say)
         except MissingFileError as error:
             problems.append(str(error))
-    for missing in missing_weights(resolved.config.protocol, places) if evaluate else []:
+    for name, missing in missing_weights(resolved.config.protocol, places).items() if evaluate else ():
+        if name in places.weights or not extractor_info(name).downloadable:
+            problems.append(f"feature extractor {name} needs {missing}")
+            continue
         try:
-            download_weights(missing.path, progress.say)
+            progress.say(f"downloading the weights of {name} to {missing.path}")
+            download_weights(name, weights_root=places.weights_root)
         except MissingFileError as error:
             problems.append(str(error))
     if problems:
-        hint = "" if resolved.dataset.image_shape[0] == 1 else "; without any download: --protocol offline-10k.v1"
-        raise MissingFileError("; ".join(problems) + (hint if len(problems) and evaluate else ""))
+        raise MissingFileError("; ".join(problems))
 
 
 @dataclass

@@ -115,6 +115,7 @@ class GroupMetrics(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     __pydantic_extra__: dict[str, float | int | None]
+    classes: Annotated[list[Count], Field(max_length=MAX_CLASSES)]
 
 
 class PerClassMetrics(BaseModel):

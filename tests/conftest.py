@@ -1,0 +1,61 @@
+"""What all tests share: one thread, small fast runs, the real images where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow or busy machine is no failure: examples have no deadline.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# A digits run of about a second: enough to go through every stage, far too short to learn anything.
+QUICK = {
+    "training": {"steps": 12, "batch_size": 16, "warmup_steps": 4},
+    "sampling": {"steps": 4},
+    "protocol": {"samples": 40, "prd_runs": 2, "inception_score_splits": 2},
+    "execution": {"checkpoint_every": 5, "log_every": 3, "threads": 1},
+    "network": {"base_channels": 8, "norm_groups": 4},
+}
+QUICK_OPTIONS = [f"--set={section}.{key}={value}" for section, values in QUICK.items() for key, value in values.items()]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow a small machine down tenfold
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    no_gpu = pytest.mark.skip(reason="needs a CUDA device")
+    no_data = pytest.mark.skip(reason=f"needs the real images in {SHARED_DATA}")
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if "shared_data" in item.keywords and not SHARED_DATA.is_dir():
+            item.add_marker(no_data)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def quick_run(tmp_path: Path) -> Any:
+    """A function that resolves a quick digits run, with more configuration layers on top."""
+    from ltgen_bench.config import merge
+    from ltgen_bench.resolve import resolve
+
+    def make(**layers: Any) -> Any:
+        return resolve(merge(QUICK, layers), tmp_path / "data")
+
+    return make

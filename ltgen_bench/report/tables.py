@@ -54,7 +54,10 @@ def record_tables(record: Record) -> list[Any]:
         deviation = getattr(metrics, f"{key}_std", None)
         shown = number(value) + (f" ± {number(deviation)}" if value is not None and deviation is not None else "")
         overall.add_row(
-            title.format(label=label), shown, interval(metrics.confidence.get(key)), "higher" if higher else "lower"
+            Text(title.format(label=label)),
+            shown,
+            interval(metrics.confidence.get(key)),
+            "higher" if higher else "lower",
         )
 
     groups = Table(title="by group of classes", title_justify="left", title_style="bold")
@@ -63,7 +66,7 @@ def record_tables(record: Record) -> list[Any]:
     group_values = {name: dict(values.model_extra or {}) for name, values in metrics.groups.items()}
     group_keys = [(k, t) for k, t in COLUMNS if any(values.get(k) is not None for values in group_values.values())]
     for _, title in group_keys:
-        groups.add_column(title.format(label=label), justify="right")
+        groups.add_column(Text(title.format(label=label)), justify="right")
     for name, title in GROUP_TITLES.items():
         values = group_values.get(name, {})  # type: ignore[call-overload]
         members = dataset.groups.get(name, [])  # type: ignore[call-overload]
@@ -75,7 +78,7 @@ def record_tables(record: Record) -> list[Any]:
     lists = metrics.per_class.model_extra or {}
     class_keys = [(k, t) for k, t in COLUMNS if any(value is not None for value in lists.get(k, []))]
     for _, title in class_keys:
-        classes.add_column(title.format(label=label), justify="right")
+        classes.add_column(Text(title.format(label=label)), justify="right")
     order = sorted(range(len(dataset.class_names)), key=lambda index: (-dataset.class_counts[index], index))
     shown_classes = order if len(order) <= MAX_CLASS_ROWS else [*order[:10], *order[-10:]]
     for index in shown_classes:
@@ -88,7 +91,7 @@ def record_tables(record: Record) -> list[Any]:
             *(number(lists[key][index]) for key, _ in class_keys),
         )
     parts: list[Any] = [overall, groups, classes]
-    parts += [Text(f"{name}: {reason}") for name, reason in metrics.notes.items()]
+    parts += [Text(f"{name}: {reason}") for name, reason in metrics.notes.items() if reason != "not asked for"]
     return parts
 
 

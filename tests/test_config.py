@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltgen_bench.config import RunConfig, build, difference, merge, parse_overrides
+from ltgen_bench.errors import ConfigError, UnknownNameError
+from ltgen_bench.protocol import PROTOCOLS, Protocol, resolve_protocol
+from ltgen_bench.resolve import resolve, trunk_recipe
+from ltgen_bench.run_folder import read_run_config
+
+ROOT = Path("unused")
+
+
+def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_overrides_read_toml_values_and_bare_words() -> None:
+    layer = parse_overrides(["training.steps=2_000", "training.ema_warmup=true", "network.channel_multipliers=[1, 2]",
+                             "sampling.sampler=ddim", "training.learning_rate=1e-3", "seed=3"])  # fmt: skip
+    assert layer == {
+        "training": {"steps": 2000, "ema_warmup": True, "learning_rate": 1e-3},
+        "network": {"channel_multipliers": [1, 2]},
+        "sampling": {"sampler": "ddim"},
+        "seed": 3,
+    }
+
+
+@pytest.mark.parametrize("text", ["training.steps", "=3", "a.b.c=1", ".steps=1", "training.=1"])
+def test_malformed_override_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--set wants section.key=value"):
+        parse_overrides([text])
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"training": {"stepps": 3}}, "unknown configuration key 'training.stepps'; did you mean 'training.steps'?"),
+        ({"trainning": {"steps": 3}}, "unknown configuration key 'trainning'; did you mean 'training'?"),
+        ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),
+        ({"training": {"steps": 0}}, "training.steps: input should be greater than 0"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate: input should be a finite number"),
+        ({"training": 3}, "training is a section: set one of its keys"),
+        ({"method": {"name": "ddpm", "tau": 1}}, "unknown configuration key 'method.tau'"),
+        ({"sampling": {"sampler": "dddim"}}, "sampling.sampler: input should be 'ddpm', 'ddim' or"),
+        ({"sampling": {"steps": 1001}}, "sampling.steps 1001 is more than diffusion.timesteps 1000"),
+        ({"network": {"channel_multipliers": [1, 2, 2, 2, 2]}}, "image_size = 8; 5 levels need a multiple of 16"),
+    ],
+)
+def test_mistakes_are_one_line(layers: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve(layers, ROOT).make_method()
+    assert message in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"method": "dppm"}, "unknown method 'dppm'; did you mean 'ddpm'?"),
+        ({"dataset": "digit-lt"}, "unknown data set 'digit-lt'; did you mean 'digits-lt'?"),
+        ({"protocol": "digits-1k.v2"}, "unknown protocol 'digits-1k.v2'; did you mean 'digits-1k.v1'?"),
+    ],
+)
+def test_unknown_names_come_with_the_closest(layers: dict[str, object], message: str) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        resolve(layers, ROOT)
+    assert message in one_line(error)
+
+
+def test_the_configuration_survives_its_file(tmp_path: Path) -> None:
+    config = resolve({"dataset": "cifar10lt", "seed": 4, "training": {"learning_rate": 3e-4}}, ROOT).config
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml())
+    assert read_run_config(path) == config
+    assert read_run_config(path).hash() == config.hash()
+
+
+def test_what_is_computed_makes_the_hash_and_how_does_not() -> None:
+    base = resolve({}, ROOT).config
+    same = resolve({"execution": {"sampling_batch_size": 7, "device": "cpu"}, "seed": 5}, ROOT).config
+    other = resolve({"sampling": {"guidance_scale": 1.0}}, ROOT).config
+    assert base.hash() == same.hash()
+    assert base.hash() != other.hash()
+    assert base.training_identity() == other.training_identity()
+
+
+def test_recipes_of_the_paper() -> None:
+    """The values that the CORAL paper prints in Table 3 and Appendix A for DDPM."""
+    for dataset, guidance in (
+        ({"name": "cifar10lt"}, 0.8),
+        ({"name": "cifar10lt", "imbalance": 0.001}, 1.0),
+        ({"name": "cifar100lt"}, 0.8),
+    ):
+        config = resolve({"dataset": dataset}, ROOT).config
+        assert config.sampling.guidance_scale == guidance
+        training = config.training
+        assert (training.steps, training.batch_size, training.learning_rate) == (150_000, 128, 2e-4)
+        assert (training.warmup_steps, training.ema_decay, training.gradient_clip) == (5000, 0.9999, 1.0)
+        assert (config.sampling.sampler, config.sampling.steps, config.sampling.clip_x0) == ("ddpm", 1000, False)
+        assert (config.network.dropout, config.protocol.samples) == (0.1, 50_000)
+
+
+@given(st.integers(1, 512))
+def test_every_image_size_has_a_trunk_that_divides_it(size: int) -> None:
+    network = trunk_recipe(size)["network"]
+    levels = len(network["channel_multipliers"])
+    assert size % 2 ** (levels - 1) == 0
+    assert all(level < levels for level in network["attention_levels"])
+
+
+layers = st.recursive(
+    st.integers() | st.text(max_size=3),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), layers), st.dictionaries(st.sampled_from("abc"), layers))
+def test_merge_and_difference_are_laws(a: dict[str, object], b: dict[str, object]) -> None:
+    assert difference(a, a) == []
+    assert merge(a, a) == a
+    assert difference(merge(a, b), merge(merge(a, b), b)) == []
+    assert (difference(a, b) == []) == (a == b or _only_none_differs(a, b))
+
+
+def _only_none_differs(a: dict[str, object], b: dict[str, object]) -> bool:
+    return all(a.get(key) == b.get(key) for key in {*a, *b})
+
+
+def test_published_protocols_never_change() -> None:
+    """A changed hash means that published numbers lose their meaning: add a `.v2` instead of editing."""
+    assert {name: protocol.hash() for name, protocol in PROTOCOLS.items()} == PINNED_PROTOCOLS
+
+
+PINNED_PROTOCOLS = {
+    "cifar-50k.v1": "17038637685c686f",
+    "digits-1k.v1": "2bcc4a9eae1a8aa6",
+    "images-50k.v1": "abe45dc86a3da8ff",
+    "offline-10k.v1": "ca8f6100f71c7771",
+}
+
+
+def test_overriding_a_protocol_renames_it() -> None:
+    plain = Protocol(**resolve_protocol({"name": "digits-1k.v1"}))
+    assert plain == PROTOCOLS["digits-1k.v1"]
+    custom = Protocol(**resolve_protocol({"name": "digits-1k.v1", "samples": 10}))
+    assert custom.name == "digits-1k.v1+custom"
+    assert custom.is_custom
+    assert custom.hash() != plain.hash()
+    assert Protocol(**resolve_protocol(custom.model_dump())) == custom
+    assert Protocol(**resolve_protocol({"name": "digits-1k.v1", "samples": 1000})) == plain
+
+
+def test_build_names_the_place() -> None:
+    with pytest.raises(ConfigError, match=r"protocol: field required"):
+        build(RunConfig, {})
