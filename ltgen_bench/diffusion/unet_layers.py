@@ -40,8 +40,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Let every pixel look at every other one; the softmax's scale is 1 / sqrt(C)."""
         normed = self.norm(x)
+        # (B, heads = 1, H W, C). The fused kernels need the channels to be contiguous; in channels_last they are.
         query, key, value = (
-            layer(normed).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, heads = 1, H W, C)
+            layer(normed).flatten(2).transpose(1, 2).contiguous().unsqueeze(1)
             for layer in (self.query, self.key, self.value)
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
