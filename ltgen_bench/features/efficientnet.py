@@ -43,7 +43,7 @@ class EfficientNetLite0Extractor(Extractor):
         network.load_state_dict(state)
         self._dtype = PRECISIONS[precision]
         network = _folded(network.eval().requires_grad_(False))
-        self._network = network.to(device=self.device, dtype=self._dtype, memory_format=torch.channels_last)
+        self._network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         self._resize = Resize("antialias", INPUT_SIZE, self.device)
 
     @classmethod
