@@ -415,6 +415,10 @@ def test_a_folder_that_lacks_files(tmp_path, small):
     (tmp_path / manifest.files.folder / manifest.files.test[0][0]).unlink()
     with pytest.raises(DataError, match="lacks some of its files; delete that folder"):
         Cifar(manifest, tmp_path).train()
+    archive.unlink()
+    assert len(Cifar(manifest, tmp_path).missing_files()) == 1
+    with pytest.raises(DataError, match="lacks some of its files; delete that folder"):
+        Cifar(manifest, tmp_path).fetch()  # without asking the network first
 
 
 def test_reasons_are_one_line():

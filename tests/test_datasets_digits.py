@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import DATASETS, ImageSet, dataset_names, describe, load_dataset
 from ltgen_bench.datasets.base import take
+from ltgen_bench.datasets.manifest import load_manifest
 from ltgen_bench.errors import ConfigError, DataError, UnknownNameError
 
 NOWHERE = Path("/nonexistent")
@@ -198,6 +199,20 @@ def test_descriptions_are_one_line_and_true():
     for name in ("cifar10lt", "cifar100lt"):
         data = digits(name=name)
         assert f"{data.total:,} images, {data.class_counts[0]:,} ... {data.class_counts[-1]} a class" in describe(name)
+
+
+def test_the_readme_shows_the_counts_and_checksums():
+    text = (Path(__file__).parents[1] / "data" / "README.md").read_text(encoding="utf-8")
+    for name, imbalance in (("cifar10lt", None), ("cifar10lt", 0.001), ("digits-lt", None)):
+        data = digits(name=name, imbalance=imbalance)
+        assert f"| `{data.name}` | {' | '.join(map(str, data.class_counts))} | {data.total:,} |" in text
+    counts = digits(name="cifar100lt").class_counts
+    assert f"| images | {' | '.join(f'{sum(counts[i : i + 10]):,}' for i in range(0, 100, 10))} | 10,847 |" in text
+    for name in ("cifar10", "cifar100"):
+        files = load_manifest(name).files
+        assert f"| `{files.archive}` | " in text
+        assert f"`{files.archive_md5}` | `{files.folder}/` |" in text
+        assert f"`{files.binary_archive_md5}` | `{files.binary_folder}/` |" in text
 
 
 def test_a_data_set_can_be_registered():

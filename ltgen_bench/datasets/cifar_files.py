@@ -131,8 +131,7 @@ def _ensure_unpacked(manifest: Manifest, data_root: Path, tell: Progress) -> Pat
             f"{files.url}{archive.name}"
         )
     target = data_root / name
-    if target.exists():
-        raise DataError(f"{target} lacks some of its files; delete that folder, {archive.name} is unpacked again")
+    _refuse_partial(target, archive.name)
     tell(f"unpacking {archive}")
     from torchvision.datasets.utils import extract_archive
 
@@ -152,9 +151,16 @@ def _ensure_unpacked(manifest: Manifest, data_root: Path, tell: Progress) -> Pat
     return folder
 
 
+def _refuse_partial(folder: Path, archive: str) -> None:
+    """What somebody put there is neither mixed with the archive's files nor deleted."""
+    if folder.exists():
+        raise DataError(f"{folder} lacks some of its files; delete that folder, and {archive} is unpacked in its place")
+
+
 def _download(manifest: Manifest, data_root: Path, tell: Progress) -> None:
     """Put the official archive under its name, whole and checked, or raise MissingFileError."""
     files = _files(manifest)
+    _refuse_partial(data_root / files.folder, files.archive)  # before the download, not after it
     url = files.url + files.archive
     if reason := _unreachable(url):
         raise MissingFileError(_needs(manifest, data_root, f"missing, and {reason}"))

@@ -25,6 +25,7 @@ from ltgen_bench.storage import atomic_path, sha256_file, sha256_json, write_jso
 MAX_PIXELS = 1 << 26  # 8192 x 8192: a small file that claims more is refused before it is decoded
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _GREY_MODES, _WIDE_MODES = ("1", "L", "LA", "La"), ("I", "F")
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _BLOCK = 1024  # images decoded between two writes
 _CACHE_VERSION = 1  # counts up when decoding gives other pixels
 
@@ -65,10 +66,11 @@ def load_images(files: Sequence[Path], image_size: int | None, cache: Path) -> I
 def _cache_key(files: Sequence[Path], image_size: int | None) -> str:
     import PIL
 
+    folders = {folder: folder.resolve() for folder in {file.parent for file in files}}  # slow, so once for each
     entries = []
     for file in files:
         status = _status(file)
-        entries.append([shown(file.resolve()), status.st_size, status.st_mtime_ns])
+        entries.append([shown(folders[file.parent] / file.name), status.st_size, status.st_mtime_ns])
     key = {"files": entries, "image_size": image_size, "pillow": PIL.__version__, "version": _CACHE_VERSION}
     return sha256_json(key)[:32]
 
@@ -161,7 +163,9 @@ def _decode(file: Path, size: int, channels: int) -> Images:
 
     try:
         with Image.open(file, formats=_FORMATS) as opened:
-            image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+            turned = opened.getexif().get(_ORIENTATION, 1) != 1
+            upright = ImageOps.exif_transpose(opened) if turned else opened
+            image = upright.convert("L" if channels == 1 else "RGB")
     except Exception as error:  # as above
         raise _unreadable(file, error) from error
     if image.size != (size, size):

@@ -69,9 +69,12 @@ class Folder(Dataset):
             other = scan(reference_path)
             refuse_other_classes(tuple(other), self.class_names, shown(reference_path), shown(path))
             rest = np.arange(len(self._labels), dtype=np.int64)
-            self._reference_indices = np.arange(sum(map(len, other.values())), dtype=np.int64) + len(rest)
-            self._files += [file for name in self.class_names for file in other[name]]
-            self._labels = np.concatenate([self._labels, _labels(other, self.class_names)])
+            if reference_path.resolve() == path.resolve():  # its own reference: nothing is decoded twice
+                self._reference_indices = rest
+            else:
+                self._reference_indices = np.arange(sum(map(len, other.values())), dtype=np.int64) + len(rest)
+                self._files += [file for name in self.class_names for file in other[name]]
+                self._labels = np.concatenate([self._labels, _labels(other, self.class_names)])
             described = f"all images of {shown(reference_path)}"
         self._indices = self._cut(rest, imbalance, per_class, split_seed)
         self.class_counts = self._counts(self._indices)
