@@ -147,6 +147,8 @@ def _fetch(
                 if progress is not None:
                     progress(done, size)
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", error)
         raise MissingFileError(
             f"cannot download {info.source}: {reason}; fetch it yourself and put it there"

@@ -1,0 +1,91 @@
+"""InceptionV3 features of 32 px images on the CPU: torch-fidelity's extractor and ours, interleaved in one run.
+
+    OMP_NUM_THREADS=2 python -m pytest tests/bench/test_bench_features.py -p no:warnings --ignore-glob= -s
+
+Both get the same made-up weights and the same images; each round times the peer, ours in fp32 and ours in bf16 one
+after the other, so that a busy machine slows all of them, and medians are compared.
+"""
+
+import statistics
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch_fidelity.feature_extractor_inceptionv3 as peer_inception
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+from ltgen_bench.features.inception import InceptionV3Extractor
+from ltgen_bench.features.resize import Resize
+
+N, ROUNDS = 32, 5
+
+
+@pytest.fixture(scope="module")
+def peer():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peer_inception, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(peer_inception.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        layers = ["2048", "logits_unbiased"]
+        network = peer_inception.FeatureExtractorInceptionV3("inception-v3-compat", layers, verbose=False)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if name.endswith(("running_var", "bn.weight")):
+                value.copy_(0.5 + torch.rand(value.shape, generator=draw))
+            elif value.dim() > 1:
+                value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=draw)
+            elif value.is_floating_point():
+                value.normal_(0, 0.1, generator=draw)
+    return network
+
+
+def seconds(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def test_inception_is_faster_than_torch_fidelity_at_equal_results(benchmark, peer):
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (N, 3, 32, 32), np.uint8))
+    ours = InceptionV3Extractor(peer.state_dict(), weights_sha256="0" * 64)
+    coarse = InceptionV3Extractor(peer.state_dict(), weights_sha256="0" * 64, precision="bf16")
+    times = {"torch-fidelity": [], "fp32": [], "bf16": []}
+    with torch.inference_mode():
+        for network in (peer, ours, coarse):  # warm up
+            network(images[: ours.compute_batch])
+
+        def one_round():
+            for name, network in zip(times, (peer, ours, coarse), strict=True):
+                times[name].append(seconds(network, images))
+
+        benchmark.pedantic(one_round, rounds=ROUNDS)
+        wanted, result = peer(images)[0], ours(images).features
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    difference = float(((result - wanted).norm(dim=1) / wanted.norm(dim=1)).max())
+    benchmark.extra_info.update(
+        {f"{name} images/s": round(N / median, 2) for name, median in medians.items()},
+        threads=torch.get_num_threads(),
+        relative_difference=difference,
+    )
+    print(f"\n{torch.get_num_threads()} threads: {benchmark.extra_info}")
+    assert difference < 1e-5
+    assert medians["torch-fidelity"] / medians["fp32"] > 1.6
+
+
+def test_the_resize_is_faster_than_gathering_neighbours(benchmark):
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 3, 32, 32))).float()
+    resize = Resize("tensorflow", 299, torch.device("cpu"))
+    times = {"torch-fidelity": [], "two products": []}
+
+    def one_round():
+        gather = seconds(lambda: interpolate_bilinear_2d_like_tensorflow1x(images, (299, 299), align_corners=False))
+        times["torch-fidelity"].append(gather)
+        times["two products"].append(seconds(resize, images))
+
+    benchmark.pedantic(one_round, rounds=10, warmup_rounds=1)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    ratio = medians["torch-fidelity"] / medians["two products"]
+    benchmark.extra_info["ratio"] = ratio
+    print(f"\nresize: {ratio:.1f} times faster")
+    assert ratio > 2
