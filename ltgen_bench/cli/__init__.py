@@ -36,7 +36,7 @@ def main() -> None:
     """Entry point: turn errors that a user can act on into one line and an exit code."""
     try:
         # not standalone: usage errors become one line as well, instead of a framed box
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="ltgen-bench")
     except UserError as error:
         code = _fail(str(error))
     except KeyboardInterrupt:
