@@ -1,0 +1,1 @@
+"""Leaderboards: from committed records and published numbers to tables and a site."""

@@ -1,0 +1,129 @@
+"""Numbers that papers report: read from `leaderboards/published/*.toml`, shown beside our own and never ranked."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ltgen_bench.errors import RecordError
+
+MetricKey = Literal["fid", "inception_score", "f8", "recall", "f1_8", "precision"]
+Text = Annotated[str, Field(min_length=1, max_length=400)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Source(_Part):
+    """Where numbers were printed; `second_hand` where they come from a quotation and not from the paper itself."""
+
+    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
+    title: Text
+    second_hand: bool
+
+
+class StatedProtocol(_Part):
+    """What the source says about how its numbers were measured, and what it does not say."""
+
+    stated: list[Text]
+    unstated: list[Text]
+
+
+class PublishedTable(_Part):
+    """One data set's rows of one table: method -> values in the order of `columns`."""
+
+    number: Annotated[int, Field(ge=1, le=99)] | None = None  # the table's number in the paper
+    dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,99}$")]
+    title: Text
+    columns: Annotated[list[MetricKey], Field(min_length=1)]
+    rows: Annotated[dict[Text, list[float]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _as_many_values_as_columns(self) -> Self:
+        for method, values in self.rows.items():
+            if len(values) != len(self.columns):
+                raise ValueError(f"row {method!r} has {len(values)} values for {len(self.columns)} columns")
+        return self
+
+
+class Publication(_Part):
+    """Everything taken from one source."""
+
+    source: Source
+    protocol: StatedProtocol
+    table: Annotated[list[PublishedTable], Field(min_length=1)]
+
+
+class PublishedRow(BaseModel):
+    """One method on one data set as one source reports it, its tables put together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: Source
+    tables: tuple[int, ...]
+    dataset: str
+    dataset_title: str
+    method: str
+    values: dict[str, float]
+
+    @property
+    def origin(self) -> str:
+        """Source and tables in words."""
+        where = self.source.title
+        if self.tables:
+            where += f", Table {', '.join(map(str, self.tables))}"
+        return where + (" (second hand)" if self.source.second_hand else "")
+
+
+def read_published(folder: Path) -> list[Publication]:
+    """All publications in `folder`, in the order of their file names; raises RecordError of one line."""
+    return [_read(path) for path in sorted(Path(folder).glob("*.toml"))]
+
+
+def _read(path: Path) -> Publication:
+    try:
+        return Publication.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecordError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "file"
+        raise RecordError(f"{path}: {place}: {first['msg']}"[:500]) from None
+
+
+def published_rows(publications: list[Publication]) -> list[PublishedRow]:
+    """One row a (source, data set, method), in the order of the files; a number printed in two tables counts once.
+
+    Raises RecordError when a source contradicts itself.
+    """
+    merged: dict[tuple[str, str, str], PublishedRow] = {}
+    for publication in publications:
+        for table in publication.table:
+            for method, numbers in table.rows.items():
+                key = (publication.source.key, table.dataset, method)
+                values = dict(zip(table.columns, numbers, strict=True))
+                known = merged.get(key)
+                number = () if table.number is None else (table.number,)
+                if known is None:
+                    merged[key] = PublishedRow(
+                        source=publication.source,
+                        tables=number,
+                        dataset=table.dataset,
+                        dataset_title=table.title,
+                        method=method,
+                        values=dict(values),
+                    )
+                    continue
+                for name, value in values.items():
+                    if known.values.get(name, value) != value:
+                        raise RecordError(
+                            f"published: {publication.source.key} gives {method} on {table.dataset} two values of {name}"
+                        )
+                merged[key] = known.model_copy(
+                    update={"tables": known.tables + number, "values": {**known.values, **values}}
+                )
+    return list(merged.values())
