@@ -84,9 +84,15 @@ def test_tiles_change_no_row(network, tile):
     torch.testing.assert_close(got, network(x, t, labels).noise, rtol=1e-5, atol=2e-5)
 
 
-def test_rows_are_bit_identical_in_every_batch(network, threads):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_rows_are_bit_identical_in_every_batch(network, threads, bf16):
     x, t, labels = batch(128)
-    model = BatchInvariant(noise_model(network))
+
+    def predict(x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, /) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return network(x, t, labels).noise
+
+    model = BatchInvariant(predict)
     whole = model(x, t, labels)
     generator = torch.Generator().manual_seed(3)
     for rows in (1, 2, 3, 7, 14, 31, 33, 64, 100):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,24 @@ def test_noise_does_not_depend_on_the_block(monkeypatch):
         monkeypatch.setattr(noise_module, "BLOCK_STEPS", steps)
         monkeypatch.setattr(noise_module, "BLOCK_BYTES", size)
         assert torch.equal(draws([3, 4], 70), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 40])
+def test_noise_drawn_ahead_by_threads_is_the_same(rows):
+    """The way of CUDA devices, without one."""
+    expected = draws(range(rows), 100)
+    with ThreadPoolExecutor(3) as pool:
+        noise = SampleNoise(range(rows), SHAPE)
+        noise._pool = pool
+        got = [noise.initial(), *(noise.step().clone() for _ in range(99))]
+    assert torch.equal(torch.stack(got, dim=1), expected)
+
+
+@pytest.mark.gpu
+def test_noise_on_a_device_is_the_same():
+    noise = SampleNoise(range(5), SHAPE, "cuda")
+    got = [noise.initial(), *(noise.step().clone() for _ in range(99))]
+    assert torch.equal(torch.stack(got, dim=1).cpu(), draws(range(5), 100))
 
 
 def test_noise_is_standard_normal_and_independent():

@@ -236,6 +236,14 @@ def test_bf16_and_channels_last_agree_with_fp32():
     np.testing.assert_allclose(last.noise.numpy(), full.noise.numpy(), atol=1e-4 * full.noise.abs().max().item())
 
 
+def test_compiles_as_one_graph():
+    network = awake(tiny())
+    inputs = batch(4)
+    torch._dynamo.reset()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(*inputs).noise, network(*inputs).noise)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

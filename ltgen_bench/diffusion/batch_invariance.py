@@ -14,8 +14,11 @@ class BatchInvariant:
 
     Matrix and convolution libraries choose their kernel by the shape of a call, and two kernels add in another order:
     a row of a batch of 7 differs in its last bits from the same row in a batch of 64. In tiles every call has the same
-    shape, hence the same kernel, whatever the batch. `tile` is the number of rows; it is a part of what the numbers
-    depend on, as are the device, the number of threads and the library's version.
+    shape, hence the same kernel, whatever the batch and the row's position in it (tested on CPUs with one and two
+    threads, in fp32 and bf16). `tile` is the number of rows; it is a part of what the numbers depend on, as are the
+    device, the number of threads and the library's version. On GPUs this holds for kernels that treat all rows alike:
+    with `torch.backends.cudnn.benchmark` off and deterministic algorithms on; test it there before relying on it.
+    Each call costs as much as a full tile: choose the batch as a multiple of it (with guidance, half of it).
     Raises ConfigError when `tile` is not positive.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ BLOCK_STEPS = 32
 """Most steps drawn at a time; one call a sample and block spreads the cost of the call over the steps."""
 BLOCK_BYTES = 64 * 2**20
 """Most bytes of a block; large batches draw fewer steps at a time."""
+PIECES = 16
+"""Groups of samples that the threads of a CUDA device's noise draw."""
 
 
 class NoiseSource(Protocol):
@@ -53,6 +56,7 @@ class SampleNoise:
         self._ahead_block: Tensor | None = None
         self._block: Tensor | None = None  # (steps, B, C, H, W)
         self._used = 0
+        self._drawn_steps = 0
 
     def initial(self) -> Tensor:
         """Noise to start from, (B, C, H, W) float32: the first numbers of every stream, so ask for it first."""
@@ -68,34 +72,37 @@ class SampleNoise:
         return noise
 
     def _next_block(self) -> Tensor:
-        if self._pool is None:
-            block = self._empty_block()
+        # Deterministic samplers ask for the initial noise only, so the first block is that.
+        steps = self._block_steps if self._drawn_steps else 1
+        if self._pool is None or steps == 1:
+            block = self._empty_block(steps)
             _fill(self._generators, block.numpy())
-            return block.transpose(0, 1)
-        if self._ahead_block is None:
-            self._start_drawing(self._pool)
-        for future in self._ahead:
-            future.result()
-        assert self._ahead_block is not None
-        block = self._ahead_block.to(self.device, non_blocking=True).transpose(0, 1).contiguous()
-        self._start_drawing(self._pool)
+        else:
+            if self._ahead_block is None:
+                self._ahead_block = self._start_drawing(self._pool, steps)
+            for future in self._ahead:
+                future.result()
+            block = self._ahead_block
+            self._ahead_block = self._start_drawing(self._pool, steps)
+        self._drawn_steps += steps
+        return block.to(self.device, non_blocking=True).transpose(0, 1)
+
+    def _start_drawing(self, pool: ThreadPoolExecutor, steps: int) -> Tensor:
+        block = self._empty_block(steps)
+        values, rows = block.numpy(), len(self._generators)
+        bounds = [rows * piece // PIECES for piece in range(PIECES + 1)]
+        self._ahead = [
+            pool.submit(_fill, self._generators[first:end], values[first:end])
+            for first, end in pairwise(bounds)
+            if first < end
+        ]
         return block
 
-    def _start_drawing(self, pool: ThreadPoolExecutor) -> None:
-        block = self._empty_block()
-        pieces = np.array_split(np.arange(len(self._generators)), 16)
-        self._ahead_block = block
-        self._ahead = [
-            pool.submit(_fill, self._generators[piece[0] : piece[-1] + 1], block.numpy()[piece[0] : piece[-1] + 1])
-            for piece in pieces
-            if len(piece)
-        ]
-
-    def _empty_block(self) -> Tensor:
+    def _empty_block(self, steps: int) -> Tensor:
         return torch.empty(
-            (len(self._generators), self._block_steps, *self.shape),  # (B, steps, C, H, W)
+            (len(self._generators), steps, *self.shape),  # (B, steps, C, H, W)
             dtype=torch.float32,
-            pin_memory=self._pool is not None,
+            pin_memory=self.device.type == "cuda",  # so that the copy does not wait
         )
 
 

@@ -80,8 +80,8 @@ def test_ema_against_a_loop_over_the_state_dict(benchmark: BenchmarkFixture, net
 )
 def test_guided_step_batched_in_bf16_against_two_fp32_forwards(benchmark: BenchmarkFixture, network: UNet) -> None:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn((8, 3, 32, 32), generator=generator)
-    t, labels = torch.full((8,), 500), torch.arange(8)
+    x = torch.randn((16, 3, 32, 32), generator=generator)
+    t, labels = torch.full((16,), 500), torch.arange(16) % 10
     plain_model = noise_model(copy.deepcopy(network))
     model = noise_model(copy.deepcopy(network).to(memory_format=torch.channels_last))
     x_last = x.contiguous(memory_format=torch.channels_last)
@@ -97,12 +97,12 @@ def test_guided_step_batched_in_bf16_against_two_fp32_forwards(benchmark: Benchm
         with torch.autocast("cpu", torch.bfloat16):
             guided_noise(model, x_last, t, labels, 1.5)
 
-    plain, ours = fastest(4, two_forwards, batched)
+    plain, ours = fastest(3, two_forwards, batched)
     benchmark.pedantic(batched, rounds=2)
-    assert report(benchmark, "guided step, batch 8", plain, ours) >= 1.8
+    assert report(benchmark, "guided step, batch 16", plain, ours) >= 1.8
 
 
-@pytest.mark.parametrize("rows", [1, 64])
+@pytest.mark.parametrize("rows", [1, 32])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_overhead_of_a_step(benchmark: BenchmarkFixture, name: str, rows: int) -> None:
     """Everything but the network: a "network" that returns its input, 1,000 steps of 8x8 images, noise included."""
