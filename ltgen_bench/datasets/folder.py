@@ -66,10 +66,11 @@ class Folder(Dataset):
             rest, self._reference_indices = _split(self._labels, self.class_names, path, reference_fraction, split_seed)
             described = f"{reference_fraction:g} of each class of {shown(path)}, split off with seed {split_seed}"
         else:
-            other = scan(reference_path)
+            itself = reference_path.resolve() == path.resolve()  # then nothing is listed or decoded twice
+            other = classes if itself else scan(reference_path)
             refuse_other_classes(tuple(other), self.class_names, shown(reference_path), shown(path))
             rest = np.arange(len(self._labels), dtype=np.int64)
-            if reference_path.resolve() == path.resolve():  # its own reference: nothing is decoded twice
+            if itself:
                 self._reference_indices = rest
             else:
                 self._reference_indices = np.arange(sum(map(len, other.values())), dtype=np.int64) + len(rest)
