@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from ltgen_bench.methods import DiffusionBatch, DiffusionMethod
+from baselines.variants import VariantConfig, implied_by_variant
+from ltgen_bench.methods import DiffusionBatch, DiffusionMethod, MethodConfig
 
 
 class DDPM(DiffusionMethod):
-    """Predict the noise: mean ||e - eps_theta(x_t, t, y)||^2 (their Eq. 14)."""
+    """Predict the noise: mean ||e - eps_theta(x_t, t, y)||^2 (their Eq. 14); Eq. 3 of the CORAL paper.
+
+    The mean goes over pixels as well as images, as in every released code; the papers write a sum over pixels.
+    """
 
     title = "DDPM"
     paper = "Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, NeurIPS 2020"
+    Config: ClassVar[type[MethodConfig]] = VariantConfig
+
+    @classmethod
+    def implied(cls, config: Any) -> dict[str, Any]:
+        """How labels are dropped: by sample, or by batch in the released variant."""
+        return implied_by_variant(config)
 
     def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
         """The mean squared error of the predicted noise."""
         prediction = self.network(batch.x_t, batch.t, batch.conditioning)
         return {"diffusion": mse_loss(prediction.noise.float(), batch.noise)}
+
+    def time(self, batch: DiffusionBatch) -> Tensor:
+        """t / T of each image, float32 (B,), from 1 / T to 1 as the papers count."""
+        return (batch.t + 1) / self.schedule.steps

@@ -36,6 +36,18 @@ def load_model(path: Path, network: nn.Module, identity: Mapping[str, Any]) -> N
     load_weights(path, network, tensors)
 
 
+def load_initial(path: Path, network: nn.Module, identity: Mapping[str, Any]) -> None:
+    """Load the weights of another method's model of the same network, to go on training from them.
+
+    Raises CheckpointError when network, image shape or class count differ; the method may.
+    """
+    header, tensors = read(path)
+    theirs = header.get("identity")
+    method = theirs.get("method") if isinstance(theirs, dict) else None
+    _check(path, header, "model", {**identity, "method": method})
+    load_weights(path, network, tensors)
+
+
 def save_state(path: Path, tensors: Mapping[str, Tensor], identity: Mapping[str, Any], step: int) -> None:
     """Write a training state after `step` optimiser steps."""
     _write(path, tensors, {"kind": "training state", "identity": dict(identity), "step": step})

@@ -81,6 +81,10 @@ class TrainingConfig(Section):
     horizontal_flip: bool = True  # and only where the data set allows it
     precision: Precision = "fp32"
     max_nonfinite_steps: NotNegative = 20  # steps in a row with NaN or Inf gradients before it stops
+    init_from: Path | None = (
+        None  # fine-tuning: the model.safetensors (same network) whose weights training starts from
+    )
+    init_sha256: str | None = None  # of that file, filled in: what the result depends on is its content, not its place
 
 
 class SamplingConfig(Section):
@@ -88,6 +92,7 @@ class SamplingConfig(Section):
 
     sampler: Literal["ddpm", "ddim", "dpm-solver++2m"] | None = None
     steps: Positive | None = None
+    conditioning: Literal["class", "none"] = "class"  # none: unconditional samples, which have no class
     guidance_scale: float = Field(0.0, ge=0)  # w in eps_c + w (eps_c - eps_u)
     clip_x0: bool | None = None
     eta: float = Field(0.0, ge=0, le=1)  # DDIM's share of fresh noise
@@ -108,6 +113,10 @@ class ExecutionConfig(Section):
     evaluation_batch_size: Positive = 128
 
 
+# What is no part of a configuration's identity; of a file to start from, its hash counts and not its place.
+_NO_IDENTITY: dict[str, Any] = {"execution": True, "seed": True, "training": {"init_from"}}
+
+
 class RunConfig(Section):
     """Everything that one run depends on."""
 
@@ -123,12 +132,14 @@ class RunConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """What is computed, as JSON values: every section but `execution`; the seed stands apart in the folder name."""
-        value: dict[str, Any] = self.model_dump(mode="json", exclude={"execution", "seed"})
+        value: dict[str, Any] = self.model_dump(mode="json", exclude={**_NO_IDENTITY})
         return value
 
     def training_identity(self) -> dict[str, Any]:
         """The part that a trained model depends on: method, data set, network, diffusion, training."""
-        value: dict[str, Any] = self.model_dump(mode="json", exclude={"execution", "seed", "sampling", "protocol"})
+        value: dict[str, Any] = self.model_dump(
+            mode="json", exclude={**_NO_IDENTITY, "sampling": True, "protocol": True}
+        )
         return value
 
     def hash(self) -> str:

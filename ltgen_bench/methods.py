@@ -108,6 +108,14 @@ class Method(ABC):
         return {}
 
     @classmethod
+    def implied(cls, config: Any) -> dict[str, Any]:
+        """The configuration layer that a method's own keys imply elsewhere, such as its variant's way to drop labels.
+
+        `config` is this method's checked `Config`. The layer wins over recipes; what the user sets wins over it.
+        """
+        return {}
+
+    @classmethod
     def recipe(cls, method: str, dataset: str) -> dict[str, Any]:
         """The configuration layer of this method for a data set: `recipes/<method>/<dataset>.toml` beside its code."""
         path = Path(inspect.getfile(cls)).parent / "recipes" / method / f"{dataset}.toml"
@@ -119,7 +127,12 @@ METHODS: Registry[type[Method]] = Registry("method", "ltgen_bench.methods")
 
 @dataclass(frozen=True)
 class DiffusionBatch:
-    """One batch of a diffusion training step, on the training device."""
+    """One batch of a diffusion training step, on the training device.
+
+    Where a step's batch is cut (over processes, or by gradient accumulation) this is one part of it: the rows from
+    `first` on, of `whole_size`. A method whose draws come from `uniform` and whose candidates come from `whole` does
+    not notice the cuts.
+    """
 
     x0: Tensor  # (B, C, H, W) images in [-1, 1], float32, flips applied
     noise: Tensor  # (B, C, H, W) standard normal, the target
@@ -128,28 +141,54 @@ class DiffusionBatch:
     labels: Tensor  # (B,) int64 true labels
     conditioning: Tensor  # (B,) int64: the labels, NO_LABEL where the label was dropped
     step: int  # optimiser steps done before this one
-    seed: int  # of this step and this part of the batch
+    seed: int  # of this step: the same in all parts of its batch
+    first: int = 0  # which row of the whole batch is the first one here
+    whole_size: int | None = None  # rows of the whole batch; None: these are all
+    read_whole: Callable[[], tuple[Tensor, Tensor]] | None = None  # see `whole`
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A generator for a method's own draws: seeded by step and purpose, disturbing nothing else."""
-        generator = torch.Generator(self.x0.device)
-        generator.manual_seed(derive_seed(self.seed, purpose))
-        return generator
+        """A generator for a method's own draws: seeded by step, part and purpose, disturbing nothing else."""
+        return _generator(self.x0.device, self.seed, purpose, self.first)
+
+    def uniform(self, purpose: str) -> Tensor:
+        """One number in [0, 1) for each image, float32 (B,): the same however the step's batch is cut into parts."""
+        generator = _generator(self.x0.device, self.seed, purpose)
+        draws = torch.rand(self.whole_size or len(self.x0), generator=generator, device=self.x0.device)
+        return draws[self.first : self.first + len(self.x0)]
+
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) and labels (N,) of the step's whole batch, over all processes and parts.
+
+        Every process holds the training set and draws the same batch, so nothing is communicated.
+        """
+        return (self.x0, self.labels) if self.read_whole is None else self.read_whole()
+
+
+def _generator(device: torch.device, *seed: int | str) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.manual_seed(derive_seed(*seed))
+    return generator
 
 
 class DiffusionMethod(Method):
     """A class-conditional diffusion model on the shared U-Net; subclasses say what they minimise.
 
     `self.network(x_t, t, labels)` gives `.noise` (B, C, H, W) and `.bottleneck` (B, channels). `self.schedule` has the
-    coefficient tables. Further trainable modules come from `extra_modules`; they are trained and checkpointed, and
-    are no part of sampling.
+    coefficient tables, `self.class_counts` the training images of each class, int64 (classes,) on the device. Further
+    trainable modules come from `extra_modules`; they are trained and checkpointed, and are no part of sampling.
+
+    `in_batch` is True where the loss of one image depends on what the network makes of the others: such a method
+    gathers that over the processes (`distributed.gather_with_gradient`), and gradient accumulation is refused.
     """
+
+    in_batch: ClassVar[bool] = False
 
     def __init__(self, spec: DataSpec, run: RunConfig):
         super().__init__(spec, run)
         self.schedule: DiffusionSchedule = linear_schedule(
             run.diffusion.timesteps, run.diffusion.beta_start, run.diffusion.beta_end
         )
+        self.class_counts = torch.tensor(spec.class_counts, dtype=torch.int64)
         self.network = UNet(unet_config(spec, run), derive_seed(run.seed, "network"))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(run.seed, "extra modules"))
@@ -203,6 +242,7 @@ class DiffusionMethod(Method):
     def to(self, device: torch.device) -> None:
         """Move the network and the extra modules."""
         super().to(device)
+        self.class_counts = self.class_counts.to(device)
         self.network.to(device)
         self.extra.to(device)
 

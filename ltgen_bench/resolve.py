@@ -9,9 +9,10 @@ from typing import Any
 
 from ltgen_bench.config import DatasetConfig, RunConfig, build, keys, merge, read_toml
 from ltgen_bench.datasets import Dataset, load_dataset
-from ltgen_bench.errors import ConfigError, did_you_mean
+from ltgen_bench.errors import CheckpointError, ConfigError, did_you_mean
 from ltgen_bench.methods import METHODS, DataSpec, Method
 from ltgen_bench.protocol import resolve_protocol
+from ltgen_bench.storage import sha256_file
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -51,12 +52,15 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     dataset = load_dataset(dataset_config, data_root)
     method_name = str(user.get("method", {}).get("name", "ddpm"))
     method_class = METHODS.get(method_name)
-    merged = merge(
+    recipes = merge(
         trunk_recipe(dataset.image_shape[1]),
+        dataset_recipe(dataset.name),
         method_class.recipe(method_name, dataset.name),
-        user,
-        {"method": {"name": method_name}},
     )
+    own = merge(recipes.get("method", {}), user.get("method", {}), {"name": method_name})
+    implied = method_class.implied(build(method_class.Config, own, "method"))
+    merged = merge(recipes, implied, user, {"method": {"name": method_name}})
+    merged["training"] = _with_init_hash(merged.get("training", {}))
     merged["protocol"] = resolve_protocol({"name": dataset.default_protocol, **merged.get("protocol", {})})
     # A method's own defaults become visible, and enter the hash, like everything else.
     merged["method"] = build(method_class.Config, merged["method"], "method").model_dump(mode="json")
@@ -70,6 +74,8 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     }
     if steps > config.diffusion.timesteps:
         raise ConfigError(f"sampling.steps {steps} is more than diffusion.timesteps {config.diffusion.timesteps}")
+    if config.sampling.conditioning == "none" and config.sampling.guidance_scale:
+        raise ConfigError("sampling.guidance_scale needs classes; set it to 0 where sampling.conditioning is none")
     config = config.model_copy(update={"sampling": config.sampling.model_copy(update=sampling)})
     return ResolvedRun(config, dataset, method_class)
 
@@ -84,6 +90,27 @@ def trunk_recipe(image_size: int) -> dict[str, Any]:
     network["channel_multipliers"] = multipliers
     network["attention_levels"] = [level for level in network["attention_levels"] if level < len(multipliers)]
     return trunk
+
+
+def dataset_recipe(dataset: str) -> dict[str, Any]:
+    """What the papers say of training on a data set whatever the method, such as its number of steps."""
+    path = RECIPES / f"{dataset}.toml"
+    return read_toml(path) if path.is_file() else {}
+
+
+def _with_init_hash(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The training section with the sha256 of the weights to start from; raises CheckpointError if they are missing."""
+    start = training.get("init_from")
+    if not isinstance(start, str | Path):
+        return dict(training)
+    if not Path(start).is_file():
+        raise CheckpointError(
+            f"training.init_from: there is no file {start}; give a run's checkpoints/model.safetensors"
+        )
+    sha256 = sha256_file(Path(start))
+    if training.get("init_sha256", sha256) != sha256:
+        raise CheckpointError(f"training.init_from: {start} has changed; its sha256 is not training.init_sha256")
+    return {**training, "init_sha256": sha256}
 
 
 def _sections(layers: Mapping[str, Any]) -> dict[str, Any]:

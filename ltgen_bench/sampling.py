@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ltgen_bench.devices import autocast, memory_errors
-from ltgen_bench.diffusion import SAMPLERS, BatchInvariant, SampleNoise, noise_model, to_uint8
+from ltgen_bench.diffusion import NO_LABEL, SAMPLERS, BatchInvariant, SampleNoise, noise_model, to_uint8
 from ltgen_bench.distributed import World
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.methods import DiffusionMethod, Method
@@ -41,6 +41,8 @@ def sample_diffusion(method: DiffusionMethod, labels: Tensor, seeds: Sequence[in
     if method.device.type == "cpu":
         model = BatchInvariant(model, CPU_TILE)
     noise = SampleNoise(seeds, method.spec.image_shape, method.device)
+    if config.conditioning == "none":
+        labels = torch.full_like(labels, NO_LABEL)
     with autocast(method.device, config.precision):
         images = sampler(
             model,

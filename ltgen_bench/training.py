@@ -15,19 +15,23 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from ltgen_bench.batches import ImageOrder, ResidentImages, StepDraws, conditioning_labels, draw_step
-from ltgen_bench.checkpoints import load_state, load_weights, save_state
+from ltgen_bench.checkpoints import load_initial, load_state, load_weights, save_state
 from ltgen_bench.config import TrainingConfig
 from ltgen_bench.datasets import ImageSet
 from ltgen_bench.devices import autocast, memory_errors
 from ltgen_bench.diffusion import ExponentialMovingAverage
-from ltgen_bench.distributed import World, join_world
+from ltgen_bench.distributed import KeepInGraph, World, join_world
 from ltgen_bench.errors import ConfigError, TrainingError
 from ltgen_bench.methods import DiffusionBatch, DiffusionMethod, FitContext
 from ltgen_bench.seeding import derive_seed
+
+_AGREE_EVERY = 10  # steps between questions whether a process was asked to stop: each makes the GPU and the host meet
 
 
 class Trainer:
@@ -38,7 +42,7 @@ class Trainer:
         self.config: TrainingConfig = method.run.training
         self.execution = method.run.execution
         self.world: World = join_world()
-        self._check_batch_size()
+        self._check_parts()
         device = context.device
         method.to(device)
         method.network.train()
@@ -52,18 +56,17 @@ class Trainer:
         self.flip = self.config.horizontal_flip and method.spec.horizontal_flip
         self.ema = ExponentialMovingAverage.of(method.network, self.config.ema_decay, self.config.ema_warmup)
         self.named = [(n, p) for n, p in _LossModule(method).named_parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(
-            [p for _, p in self.named],
-            lr=self.config.learning_rate,
-            fused=device.type in ("cpu", "cuda"),
-        )
+        self.fused = device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam([p for _, p in self.named], lr=self.config.learning_rate, fused=self.fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
         self.step = 0
         self.state_path = context.folder / "training-state.safetensors"
         self._loss_module: nn.Module = _LossModule(method)
-        # Both counters live on the device: reading them every step would make the host wait for the GPU.
-        self._bad_streak = torch.zeros((), device=device)
-        self._bad_step = torch.full((), -1.0, device=device)
+        # These counters live on the device: reading them every step would make the host wait for the GPU.
+        self._streak = torch.zeros((), device=device)  # steps in a row whose gradients were not finite, up to now
+        self._worst_streak = torch.zeros((), device=device)  # the longest such row since the last look
+        self._skipped = torch.zeros((), device=device)  # steps skipped in all
+        self._bad_step = torch.full((), -1.0, device=device)  # the first step whose loss was not finite
 
     def run(self) -> None:
         """Train until `training.steps`, leaving the EMA weights in the method's network.
@@ -71,14 +74,16 @@ class Trainer:
         Raises TrainingError when the loss stops being finite, DeviceError when memory runs out; the last good
         checkpoint stays. Ctrl-C and SIGTERM write a checkpoint first.
         """
-        self._resume()
+        if not self._resume():
+            self._start_from_weights()
         if self.execution.compile:
             self.method.network.compile()
         if self.world.size > 1:
             devices = [self.context.device.index] if self.context.device.type == "cuda" else None
-            self._loss_module = nn.parallel.DistributedDataParallel(self._loss_module, device_ids=devices)
-        advice = f"try --set training.gradient_accumulation={2 * self.config.gradient_accumulation}"
-        with self.context.progress as progress, _stop_signals() as stop, memory_errors(advice):
+            self._loss_module = nn.parallel.DistributedDataParallel(
+                self._loss_module, device_ids=devices, broadcast_buffers=False
+            )
+        with self.context.progress as progress, _stop_signals() as stop, memory_errors(self._memory_advice()):
             progress.start("training", self.config.steps, "steps", self.step)
             self._loop(stop)
         self.ema.copy_to(self.method.network)
@@ -94,11 +99,21 @@ class Trainer:
                 seconds = time.perf_counter() - window_time
                 self._log(losses, norm, (self.step - window_start) * self.config.batch_size, seconds)
                 window_start, window_time = self.step, time.perf_counter()
-            interrupted = stop.is_set()
+            interrupted = self._interrupted(stop, last)
             if self.step % self.execution.checkpoint_every == 0 or last or interrupted:
                 self._checkpoint()
-            if interrupted and not last:
+            if interrupted:
                 raise KeyboardInterrupt
+        if stop.is_set():  # while the last checkpoint was written: it must not be lost, other stages follow
+            raise KeyboardInterrupt
+
+    def _interrupted(self, stop: threading.Event, last: bool) -> bool:
+        """Whether to stop now; all processes must answer alike, or the others would wait for this one for ever."""
+        if self.world.size == 1:
+            return stop.is_set()
+        if self.step % _AGREE_EVERY and not last:
+            return False
+        return bool(self.world.largest([float(stop.is_set())])[0])
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
         """One optimiser step; returns the named losses and the gradient norm, still on the device."""
@@ -118,11 +133,11 @@ class Trainer:
                 mine.start + size * part // config.gradient_accumulation,
                 mine.start + size * (part + 1) // config.gradient_accumulation,
             )
-            part_seed = derive_seed(self.context.seed, "part", step, which.start)
-            batch = self._batch(indices[which], draws.part(which), part_seed)
-            torch.manual_seed(part_seed)  # dropout draws from the global generators
-            with self._no_sync(part), autocast(self.context.device, config.precision):
-                losses: dict[str, Tensor] = self._loss_module(batch)
+            batch = self._batch(indices, draws, which)
+            torch.manual_seed(derive_seed(self.context.seed, "part", step, which.start))  # for dropout
+            with self._no_sync(part):
+                with autocast(self.context.device, config.precision):
+                    losses: dict[str, Tensor] = self._loss_module(batch)
                 total = torch.stack([value.float() for value in losses.values()]).sum()
                 self.scaler.scale(total / config.gradient_accumulation).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
@@ -133,19 +148,28 @@ class Trainer:
         self.context.progress.update(self.step)
         return sums, norm
 
-    def _batch(self, indices: Any, draws: StepDraws, seed: int) -> DiffusionBatch:
-        x0, labels = self.images.batch(indices, draws.flip if self.flip else None)
+    def _batch(self, indices: np.ndarray, draws: StepDraws, which: slice) -> DiffusionBatch:
+        """The rows `which` of the step's batch."""
+
+        def images(part: slice) -> tuple[Tensor, Tensor]:
+            return self.images.batch(indices[part], draws.flip[part] if self.flip else None)
+
+        x0, labels = images(which)
+        mine = draws.part(which)
         if self.execution.channels_last:
             x0 = x0.contiguous(memory_format=torch.channels_last)
         return DiffusionBatch(
             x0=x0,
-            noise=draws.noise,
-            t=draws.t,
-            x_t=self.method.schedule.add_noise(x0, draws.noise, draws.t),
+            noise=mine.noise,
+            t=mine.t,
+            x_t=self.method.schedule.add_noise(x0, mine.noise, mine.t),
             labels=labels,
-            conditioning=conditioning_labels(labels, draws.drop),
+            conditioning=conditioning_labels(labels, mine.drop),
             step=self.step,
-            seed=seed,
+            seed=derive_seed(self.context.seed, "method", self.step),
+            first=which.start,
+            whole_size=len(indices),
+            read_whole=None if len(x0) == len(indices) else lambda: images(slice(0, len(indices))),
         )
 
     def _update(self, losses: dict[str, Tensor]) -> Tensor:
@@ -154,16 +178,20 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_([p for _, p in self.named], self.config.gradient_clip, foreach=True)
         finite = torch.isfinite(norm)
         loss_finite = torch.isfinite(torch.stack([value.float() for value in losses.values()])).all()
-        self._bad_streak = torch.where(finite, 0.0, self._bad_streak + 1)
+        self._streak = torch.where(finite, 0.0, self._streak + 1)
+        self._worst_streak = torch.maximum(self._worst_streak, self._streak)
+        self._skipped = self._skipped + (~finite).float()
         bad_now = ~loss_finite & (self._bad_step < 0)
         self._bad_step = torch.where(bad_now, float(self.step), self._bad_step)
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        else:
+        elif self.fused:
             # The fused Adam skips its update where this tensor is 1; the mechanism is the gradient scaler's.
             self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif bool(finite):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.step)
@@ -171,7 +199,8 @@ class Trainer:
 
     def _check_finite(self) -> None:
         """Stop when a loss was not finite, or gradients were not for too many steps in a row."""
-        bad_step, streak = int(self._bad_step), int(self._bad_streak)
+        bad_step, streak = (int(v) for v in self.world.largest([float(self._bad_step), float(self._worst_streak)]))
+        self._worst_streak = self._streak
         kept = (
             f"the checkpoint {self.state_path} is intact"
             if self.state_path.exists()
@@ -182,7 +211,7 @@ class Trainer:
             raise TrainingError(f"the loss is not finite at step {bad_step}; {kept}; {hint}")
         if streak > self.config.max_nonfinite_steps:
             raise TrainingError(
-                f"the gradients were not finite in {streak} steps up to step {self.step}; {kept}; {hint}"
+                f"the gradients were not finite in {streak} steps in a row before step {self.step}; {kept}; {hint}"
             )
 
     def _learning_rate(self, step: int) -> float:
@@ -195,9 +224,10 @@ class Trainer:
         return rate
 
     def _log(self, losses: dict[str, Tensor], norm: Tensor, images: int, seconds: float) -> None:
+        means = self.world.mean(torch.stack([value.float() for value in losses.values()])).tolist()
         if not self.world.is_main:
             return
-        values = {name: float(value) for name, value in losses.items()}
+        values = dict(zip(losses, means, strict=True))
         self.context.log(
             {
                 "step": self.step,
@@ -205,6 +235,7 @@ class Trainer:
                 "losses": values,
                 "gradient_norm": float(norm),
                 "learning_rate": self._learning_rate(self.step - 1),
+                "skipped_steps": int(self._skipped),
                 "seconds": round(seconds, 3),
                 "images_per_second": round(images / max(seconds, 1e-9), 2),
             }
@@ -223,6 +254,7 @@ class Trainer:
             for name, parameter in self.named:
                 for key, value in self.optimizer.state[parameter].items():
                     tensors[f"optimizer.{name}/{key}"] = torch.as_tensor(value)
+            tensors["counter.streak"], tensors["counter.skipped"] = self._streak, self._skipped
             if self.scaler.is_enabled():
                 scaler = self.scaler.state_dict()
                 tensors["scaler.scale"] = torch.tensor(float(scaler["scale"]), dtype=torch.float64)
@@ -230,9 +262,10 @@ class Trainer:
             save_state(self.state_path, tensors, self._identity(), self.step)
         self.world.barrier()
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on from the training state on disk, if there is one."""
         if not self.state_path.exists():
-            return
+            return False
         self.step, tensors = load_state(self.state_path, self._identity())
         load_weights(self.state_path, _LossModule(self.method), _part(tensors, "model."))
         self.ema.load(_part(tensors, "ema."))
@@ -240,8 +273,9 @@ class Trainer:
         for name, parameter in self.named:
             state = _part(optimizer, f"{name}/")
             if state:
-                # fused Adam keeps its step counter on the parameter's device
-                self.optimizer.state[parameter] = {key: v.to(parameter.device) for key, v in state.items()}
+                self.optimizer.state[parameter] = {key: _like(parameter, value) for key, value in state.items()}
+        for name, counter in (("streak", self._streak), ("skipped", self._skipped)):
+            counter.copy_(tensors.get(f"counter.{name}", counter))
         if self.scaler.is_enabled() and "scaler.scale" in tensors:
             own = self.scaler.state_dict()
             own |= {
@@ -249,14 +283,34 @@ class Trainer:
                 "_growth_tracker": int(tensors["scaler.growth_tracker"]),
             }
             self.scaler.load_state_dict(own)
+        return True
 
-    def _check_batch_size(self) -> None:
-        pieces = self.world.size * self.config.gradient_accumulation
-        if self.config.batch_size % pieces:
+    def _start_from_weights(self) -> None:
+        """Fine-tuning: start from the weights of `training.init_from`, a model of the same network."""
+        if self.config.init_from is None:
+            return
+        load_initial(self.config.init_from, self.method.network, self.method.identity())
+        self.ema = ExponentialMovingAverage.of(self.method.network, self.config.ema_decay, self.config.ema_warmup)
+
+    def _check_parts(self) -> None:
+        accumulation = self.config.gradient_accumulation
+        if accumulation > 1 and self.method.in_batch:
+            name = self.method.run.method["name"]
+            raise ConfigError(
+                f"training.gradient_accumulation {accumulation} would change method {name!r}, whose loss compares the "
+                "images of a batch with each other; set it to 1 and use a smaller training.batch_size or more processes"
+            )
+        if self.config.batch_size % (self.world.size * accumulation):
             raise ConfigError(
                 f"training.batch_size {self.config.batch_size} cannot be divided evenly over {self.world.size} "
-                f"process(es) x {self.config.gradient_accumulation} gradient_accumulation"
+                f"process(es) x {accumulation} gradient_accumulation"
             )
+
+    def _memory_advice(self) -> str:
+        size, accumulation = self.config.batch_size, self.config.gradient_accumulation
+        if self.method.in_batch or size % (2 * accumulation * self.world.size):
+            return f"try --set training.batch_size={max(1, size // 2)}, or more processes"
+        return f"try --set training.gradient_accumulation={2 * accumulation}"
 
     def _no_sync(self, part: int) -> AbstractContextManager[None]:
         last = part == self.config.gradient_accumulation - 1
@@ -274,7 +328,18 @@ class _LossModule(nn.Module):
         self._losses = method.losses
 
     def forward(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        return self._losses(batch)
+        losses = self._losses(batch)
+        if dist.is_initialized():
+            name = next(iter(losses))
+            losses = {**losses, name: KeepInGraph.apply(losses[name], *self.parameters())}
+        return losses
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A restored optimiser tensor as fused Adam wants it: on the device, in the parameter's memory format."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)  # the step counter
+    return torch.empty_like(parameter).copy_(value)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

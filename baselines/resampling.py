@@ -1,0 +1,35 @@
+"""DDPM on class-balanced draws: every class is seen as often as any other (or anything in between)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from baselines.ddpm import DDPM
+from baselines.variants import VariantConfig
+from ltgen_bench.methods import MethodConfig
+
+
+class ResamplingConfig(VariantConfig):
+    """A class of n images is drawn with probability in proportion to n^exponent."""
+
+    exponent: float = Field(0.0, ge=0, le=1)  # 0: all classes alike; 0.5: square root; 1: plain epochs, which is DDPM
+
+
+class Resampling(DDPM):
+    """DDPM whose batches are drawn with replacement, classes by n^q (Kang et al. 2020, Eq. 1), then an image of it."""
+
+    title = "DDPM, class-balanced resampling"
+    paper = "Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020"
+    Config: ClassVar[type[MethodConfig]] = ResamplingConfig
+
+    def image_weights(self, labels: Tensor) -> Tensor | None:
+        """n^(q - 1) for each image of a class of n: the class's n images together have n^q."""
+        if self.config.exponent == 1.0:
+            return None
+        counts = torch.bincount(labels, minlength=self.spec.class_count).double()
+        weights: Tensor = counts[labels] ** (self.config.exponent - 1.0)
+        return weights
