@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ltgen_bench.cli import evaluate, inspect, run
+from ltgen_bench.cli import evaluate, inspect, run, submit
 from ltgen_bench.errors import UserError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app = typer.Typer(
 run.add_commands(app)
 evaluate.add_commands(app)
 inspect.add_commands(app)
+submit.add_commands(app)
 
 
 def main() -> None:
@@ -40,19 +41,24 @@ def main() -> None:
     except UserError as error:
         code = _fail(str(error))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        code = 130
+        code = _interrupted()
     except BrokenPipeError:  # `ltgen-bench ... | head`
         sys.stderr.close()
         code = 141
     except Exception as error:
         # click's own errors, wherever typer keeps its copy of click
         if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
-            if type(error).__name__ == "Abort":
-                sys.exit(130)
-            raise
-        code = _fail(error.format_message() or "no command given; see ltgen-bench --help")
+            if type(error).__name__ != "Abort":  # click's word for Ctrl-C
+                raise
+            code = _interrupted()
+        else:
+            code = _fail(error.format_message() or "no command given; see ltgen-bench --help")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted() -> int:
+    print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+    return 130
 
 
 def _fail(message: str) -> int:

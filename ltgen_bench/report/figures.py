@@ -74,7 +74,7 @@ def per_class_bars(record: Record) -> Any:
             floor = [per_class["fid_floor"][index] for index in order]
             marks = [np.nan if value is None else value for value in floor]
             axes.plot(range(classes), marks, "k_", markersize=max(3.0, 300 / classes), label="real against real")
-            axes.legend(loc="upper left", fontsize=8, frameon=False)
+            axes.legend(loc="upper left", fontsize=8, frameon=False, markerscale=0.4)
         for position, value in enumerate(values):
             if value is None:
                 axes.text(position, 0, "not\ncomputed", ha="center", va="bottom", fontsize=7, color="#555555")

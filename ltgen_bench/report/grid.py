@@ -45,7 +45,7 @@ def sample_grid(
             canvas[y : y + height * zoom, x : x + width * zoom] = big
     inches = 100  # canvas pixels per inch
     label_inches = 0.4 + 0.085 * max(len(_label(class_names[i], class_counts[i])) for i in order)
-    size = (canvas.shape[1] / inches + label_inches + 0.2, canvas.shape[0] / inches + 0.6)
+    size = (canvas.shape[1] / inches + label_inches + 0.2, canvas.shape[0] / inches + 0.45)
     figure = plt.figure(figsize=size, dpi=inches * 1.5)
     axes = figure.add_axes(
         (

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import QUICK
+
+import ltgen_bench
+from ltgen_bench.config import DatasetConfig
+from ltgen_bench.datasets import load_dataset
+from ltgen_bench.errors import RecordError, SamplesError
+from ltgen_bench.evaluation import EvaluationPlaces
+from ltgen_bench.pipeline import Run
+from ltgen_bench.progress import Progress
+from ltgen_bench.record import parse_record, read_record
+from ltgen_bench.resolve import resolve
+
+
+@pytest.fixture(scope="module")
+def value(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A real record of a quick run, as JSON values."""
+    root = tmp_path_factory.mktemp("run")
+    resolved = resolve(QUICK, root / "data")
+    Run.at(resolved, root / "runs", EvaluationPlaces(root / "data"), Progress()).run_all()
+    return json.loads(next(root.glob("runs/*/*/*/record.json")).read_text())
+
+
+def refused(value: Any) -> str:
+    with pytest.raises(RecordError) as error:
+        parse_record(json.dumps(value), "r.json")
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.startswith("r.json: ")
+    return text
+
+
+def change(value: Any, path: str, new: Any) -> Any:
+    changed = copy.deepcopy(value)
+    place = changed
+    *parents, last = path.split(".")
+    for key in parents:
+        place = place[int(key)] if isinstance(place, list) else place[key]
+    place[int(last) if isinstance(place, list) else last] = new
+    return changed
+
+
+def test_a_real_record_is_valid_and_survives(value: Any) -> None:
+    record = parse_record(json.dumps(value), "r.json")
+    assert record.model_dump(mode="json") == value
+    assert record.metrics.fid is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "new", "part"),
+    [
+        ("metrics.fid", -1.0, "metrics.fid: input should be greater than or equal to 0"),
+        ("metrics.fid", "3.2", "metrics.fid: input should be a valid number"),
+        ("metrics.recall", 1.5, "metrics.recall: input should be less than or equal to 1"),
+        ("metrics.recall", None, "metrics.recall is null and metrics.notes does not say why"),
+        ("metrics.extra", 1, "metrics.extra: extra inputs are not permitted"),
+        ("metrics.per_class.n_generated.0", 99, "metrics.per_class.n_generated differs from samples.class_counts"),
+        ("metrics.per_class.fid", [1.0], "a list in metrics.per_class has another length"),
+        ("metrics.confidence.fid.low", 1e9, "metrics.confidence.fid has low above high"),
+        ("dataset.total", 1, "dataset.total is not the sum of class_counts"),
+        ("dataset.groups.few", [], "dataset.groups do not hold every class once"),
+        ("dataset.fingerprint", "abc", "dataset.fingerprint: string should match pattern"),
+        ("protocol.neighbours", 5, "protocol_hash is not the hash of protocol"),
+        ("protocol.name", "digits-1k.v1", "protocol_hash is not the hash of protocol"),
+        ("method.config.training.steps", 1, "method.config_hash is not the hash of method.config"),
+        ("method.name", "x" * 201, "method.name: string should have at most 200 characters"),
+        ("schema_version", 2, "schema_version: input should be 1"),
+        ("seed", True, "seed: input should be a valid integer"),
+        ("extractors", {}, "extractors are not those of the protocol"),
+    ],
+)
+def test_one_wrong_value_is_found_and_named(value: Any, path: str, new: Any, part: str) -> None:
+    assert part in refused(change(value, path, new))
+
+
+def test_a_protocol_cannot_borrow_a_published_name(value: Any) -> None:
+    """A custom protocol under a published name, with hashes made to fit, is still refused."""
+    from ltgen_bench.protocol import Protocol
+
+    forged = change(value, "protocol.name", "digits-1k.v1")
+    forged["protocol_hash"] = Protocol(**forged["protocol"]).hash()
+    assert "is not the published one of that name" in refused(forged)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "r.json is not JSON"),
+        ('{"a": NaN}', "NaN is not JSON; a number that was not computed is null"),
+        ('{"a": 1, "a": 2}', "an object has the same key twice"),
+        ("[" * 100_000, "r.json is not JSON"),
+        ("[]", "r.json: record: input should be a valid dictionary"),
+    ],
+)
+def test_what_is_no_record(text: str, part: str) -> None:
+    with pytest.raises(RecordError) as error:
+        parse_record(text, "r.json")
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(RecordError, match="is larger than 16 MiB"):
+        read_record(path)
+
+
+def test_evaluate_in_python(tmp_path: Path) -> None:
+    """The reference against itself is the best score there is; channels may come first or last."""
+    places = EvaluationPlaces(tmp_path)
+    reference = load_dataset(DatasetConfig(name="digits-lt"), tmp_path).reference_set()
+    images, labels = reference.images, reference.labels
+    result = ltgen_bench.evaluate(images, labels, dataset="digits-lt", places=places)
+    assert result.report.fid == pytest.approx(0, abs=1e-6)
+    assert result.report.precision == 1.0
+    assert result.protocol.name == "digits-1k.v1+custom"
+    half = slice(0, 900)
+    last = ltgen_bench.evaluate(images[half].transpose(0, 2, 3, 1), labels[half], dataset="digits-lt", places=places)
+    first = ltgen_bench.evaluate(images[half], labels[half], dataset="digits-lt", places=places)
+    assert last.to_dict() == first.to_dict()
+    with pytest.raises(SamplesError, match="images have the dtype float64; they must be uint8"):
+        ltgen_bench.evaluate(images / 255, labels, dataset="digits-lt", places=places)
+    with pytest.raises(SamplesError, match="1797 images need as many integers"):
+        ltgen_bench.evaluate(images, labels[:5], dataset="digits-lt", places=places)
+    with pytest.raises(SamplesError, match="images are empty|are empty"):
+        ltgen_bench.evaluate(images[:0], labels[:0], dataset="digits-lt", places=places)
+    assert np.shares_memory(images, reference.images)
