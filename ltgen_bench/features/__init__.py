@@ -11,6 +11,11 @@
 | `vgg16-fc2` | 4096 | download; improved precision and recall |
 | `dinov2-vit-b-14` | 768 | download; FD-DINOv2 |
 
+`precision="bf16"` computes the network in bfloat16. Measured with EfficientNet-Lite0 on 2,000 CIFAR-10 test images
+(JPEG copies), one thread: 4 times as many images a second; features move by 6 % of their norm, the distance between
+animals and vehicles from 281.9 to 280.1 and that between two random halves from 89.47 to 89.58. Good for watching a
+training; a figure to publish is computed in fp32, and the labels differ (`FD[efficientnet-lite0,bf16]`).
+
 Importing this package imports no torch; `Extractor` and `ExtractorOutput` import it when they are asked for.
 """
 

