@@ -132,6 +132,6 @@ def test_evaluate_in_python(tmp_path: Path) -> None:
         ltgen_bench.evaluate(images / 255, labels, dataset="digits-lt", places=places)
     with pytest.raises(SamplesError, match="1797 images need as many integers"):
         ltgen_bench.evaluate(images, labels[:5], dataset="digits-lt", places=places)
-    with pytest.raises(SamplesError, match="images are empty|are empty"):
+    with pytest.raises(SamplesError, match="are empty"):
         ltgen_bench.evaluate(images[:0], labels[:0], dataset="digits-lt", places=places)
     assert np.shares_memory(images, reference.images)
