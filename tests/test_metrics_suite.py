@@ -1,0 +1,300 @@
+"""All metrics in one call, intervals, label accuracy, and what is said when something is missing or wrong."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from ltgen_bench.errors import ConfigError, SamplesError, UnknownNameError
+from ltgen_bench.metrics import (
+    METRIC_NAMES,
+    FeatureArrays,
+    MemorisationInputs,
+    MetricSettings,
+    compute_metrics,
+    fid,
+    gaussian_statistics,
+    label_accuracy,
+    manifold_scores,
+    paired_difference,
+)
+from ltgen_bench.metrics.uncertainty import bootstrap_mean, fid_jackknife, mean_interval, stratified_folds
+
+GROUPS = {"many": [0, 1], "medium": [2], "few": [3, 4]}
+SETTINGS = MetricSettings(
+    prd_runs=2, prd_clusters_per_class=4, kid_subset_size=60, kid_subsets=5, bootstrap_replicates=200
+)
+
+
+def two_sets(seed=0, n=400, classes=5, d=12):
+    rng = np.random.default_rng(seed)
+    centres = 3 * np.random.default_rng(1).standard_normal((classes, d))
+    sets = []
+    for spread in (1.1, 1.0):
+        labels = np.arange(n) % classes
+        features = centres[labels] + spread * rng.standard_normal((n, d))
+        sets.append(FeatureArrays(features.astype(np.float32), labels, rng.dirichlet(np.ones(classes), n)))
+    return sets
+
+
+def full_report(**changes):
+    generated, reference = two_sets()
+    rng = np.random.default_rng(7)
+    options = {
+        "settings": SETTINGS,
+        "class_count": 5,
+        "groups": GROUPS,
+        "classifier_probabilities": generated.probabilities,
+        "training": MemorisationInputs(
+            training_features=reference.features[:50],
+            held_out_features=reference.features[50:],
+            generated_pixels=rng.integers(0, 256, (400, 4, 4, 3)).astype(np.uint8),
+            training_pixels=rng.integers(0, 256, (50, 4, 4, 3)).astype(np.uint8),
+        ),
+        **changes,
+    }
+    return compute_metrics(generated, reference, **options)
+
+
+def test_every_number_is_there_and_is_json():
+    report = full_report(settings=dataclasses.replace(SETTINGS, fid_infinity=True)).to_dict()
+    text = json.dumps(report, allow_nan=False)
+    assert json.loads(text) == report
+    for key in ("fid", "fid_infinity", "kid", "kid_std", "inception_score", "inception_score_std", "f8", "f1_8"):
+        assert type(report[key]) is float, key
+    for key in ("precision", "recall", "density", "coverage", "label_accuracy"):
+        assert type(report[key]) is float, key
+    per_class = report["per_class"]
+    assert {len(values) for values in per_class.values()} == {5}
+    assert per_class["n_generated"] == per_class["n_reference"] == [80] * 5
+    assert set(per_class) >= {"fid", "fid_floor", "kid", "recall", "coverage", "label_accuracy"}
+    assert report["notes"] == {
+        "memorisation.pixels.fraction": "needs held-out images, whose distances set the threshold"
+    }
+    assert len(report["confusion"]) == 5
+    for key in ("fid", "inception_score", "f8", "f1_8", "precision", "recall", "density", "coverage"):
+        interval = report["confidence"][key]
+        assert interval["low"] < report[key] < interval["high"], key
+        assert interval["level"] == 0.95
+        assert interval["method"]
+
+
+def test_the_numbers_are_those_of_the_single_functions():
+    generated, reference = two_sets()
+    report = full_report()
+    assert report.fid == fid(generated.features, reference.features)
+    scores = manifold_scores(generated.features, reference.features, k=3)
+    assert (report.precision, report.recall) == (scores.precision, scores.recall)
+    few = np.isin(generated.labels, [3, 4])
+    group = report.groups["few"]
+    assert group["fid"] == pytest.approx(fid(generated.features[few], reference.features[few]), rel=1e-9)
+    assert group["precision"] == scores.generated_inside[few].mean()
+    assert group["recall"] == scores.reference_inside[few].mean()
+    assert group["n_generated"] == 160
+    assert group["mean_class_fid"] == pytest.approx(np.mean(report.per_class["fid"][3:]))
+    one = generated.labels == 2
+    assert report.per_class["fid"][2] == pytest.approx(fid(generated.features[one], reference.features[one]), rel=1e-9)
+    assert report.groups["medium"]["fid"] == pytest.approx(report.per_class["fid"][2], rel=1e-9)
+    assert report.head_tail_gap["recall"] == group["recall"] - report.groups["many"]["recall"]
+    assert report.label_accuracy == label_accuracy(generated.probabilities, generated.labels, class_count=5).accuracy
+
+
+def test_the_same_call_gives_the_same_report():
+    assert full_report().to_dict() == full_report().to_dict()
+
+
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_only_one_metric(name):
+    lines = []
+    report = full_report(only=[name], progress=lines.append, classifier_probabilities=None)
+    assert len(lines) == 1
+    values = report.to_dict()
+    computed = {
+        "fid": "fid",
+        "per_class_fid": "per_class",
+        "kid": "kid",
+        "inception_score": "inception_score",
+        "prd": "f8",
+        "precision_recall": "recall",
+        "memorisation": "memorisation",
+    }
+    for other, key in computed.items():
+        if other == name:
+            assert values[key] is not None
+        elif key != "per_class":
+            assert values[key] is None
+            assert values["notes"][key] == "not asked for"
+
+
+def test_null_with_a_reason_and_never_zero():
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    report = compute_metrics(FeatureArrays(x[:1]), FeatureArrays(x)).to_dict()
+    for key in ("fid", "kid", "inception_score", "f8", "f1_8", "precision", "label_accuracy", "memorisation"):
+        assert report[key] is None, key
+        assert report["notes"][key], key
+    assert "at least 2 samples" in report["notes"]["fid"]
+    assert "number of classes" in report["notes"]["f8"]
+    assert "got 1 and 3" in report["notes"]["recall"]
+    assert "labels" in report["notes"]["per_class.fid"]
+
+
+def test_a_class_without_samples_is_null_and_named():
+    generated, reference = two_sets()
+    keep = generated.labels != 4
+    partial = FeatureArrays(generated.features[keep], generated.labels[keep])
+    report = compute_metrics(partial, reference, settings=SETTINGS, groups=GROUPS, class_count=5)
+    assert report.per_class["fid"][4] is None
+    assert report.per_class["n_generated"][4] == 0
+    assert report.notes["per_class.fid"].endswith("(class 4)")
+    assert report.groups["few"]["mean_class_fid"] is None
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_reference_statistics_in_place_of_features():
+    generated, reference = two_sets()
+    statistics = gaussian_statistics(reference.features)
+    report = compute_metrics(generated, None, settings=SETTINGS, reference_statistics=statistics)
+    assert report.fid == pytest.approx(fid(generated.features, reference.features), rel=1e-9)
+    assert "reference features" in report.notes["recall"]
+    assert report.inception_score is not None
+
+
+def test_more_dimensions_than_samples():
+    generated, reference = two_sets(d=500, n=100)
+    report = compute_metrics(generated, reference, settings=SETTINGS, groups=GROUPS, only=["fid", "per_class_fid"])
+    assert report.fid == fid(generated.features, reference.features)
+    assert report.confidence["fid"].low < report.fid < report.confidence["fid"].high
+    few = np.isin(generated.labels, [3, 4])
+    assert report.groups["few"]["fid"] == pytest.approx(fid(generated.features[few], reference.features[few]), rel=1e-9)
+
+
+def test_manifold_features_are_used_for_the_manifold_only():
+    generated, reference = two_sets()
+    rng = np.random.default_rng(3)
+    other = [rng.standard_normal((400, 6)), rng.standard_normal((400, 6))]
+    pair = [FeatureArrays(s.features, manifold_features=m) for s, m in zip((generated, reference), other, strict=True)]
+    report = compute_metrics(*pair, settings=SETTINGS, only=["precision_recall", "fid"])
+    assert report.recall == manifold_scores(*other, k=3).recall
+    assert report.fid == fid(generated.features, reference.features)
+    with pytest.raises(SamplesError, match="for one set only"):
+        compute_metrics(FeatureArrays(other[0], manifold_features=other[0]), FeatureArrays(other[1]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"features": np.ones(3)}, r"features: expected shape \(N, D\)"),
+        ({"features": np.ones((0, 3))}, "features: is empty"),
+        ({"features": np.array([[1.0], [np.nan]])}, "features: row 1 holds NaN or infinity"),
+        ({"features": np.array([[np.inf]])}, "features: row 0"),
+        ({"features": np.array([["a"]])}, "real numbers"),
+        ({"features": np.ones((2, 2)), "labels": [0]}, "labels: has 1 entries, expected 2"),
+        ({"features": np.ones((2, 2)), "labels": [0, -1]}, "start at 0"),
+        ({"features": np.ones((2, 2)), "labels": [0, 0.5]}, "whole numbers"),
+        ({"features": np.ones((2, 2)), "labels": [[0, 1]]}, r"expected shape \(N,\)"),
+        ({"features": np.ones((2, 2)), "probabilities": np.ones((2, 4))}, "must add up to 1"),
+        ({"features": np.ones((2, 2)), "probabilities": -np.ones((2, 4))}, "not logits"),
+        ({"features": np.ones((2, 2)), "manifold_features": np.ones((3, 4))}, "manifold_features: has 3 rows"),
+    ],
+)
+def test_wrong_arrays(arguments, message):
+    with pytest.raises(SamplesError, match=message) as caught:
+        FeatureArrays(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_calls():
+    generated, reference = two_sets()
+    with pytest.raises(UnknownNameError, match="did you mean 'precision_recall'"):
+        compute_metrics(generated, reference, only=["precision-recall"])
+    with pytest.raises(SamplesError, match="12 columns, reference 3"):
+        compute_metrics(generated, FeatureArrays(np.ones((5, 3))))
+    with pytest.raises(SamplesError, match="neither features nor statistics"):
+        compute_metrics(generated, None)
+    with pytest.raises(SamplesError, match="holds class 4, but there are 3 classes"):
+        compute_metrics(generated, reference, class_count=3)
+    with pytest.raises(SamplesError, match="in both many and few"):
+        compute_metrics(generated, reference, groups={"many": [0], "few": [0]})
+    with pytest.raises(SamplesError, match="did you mean 'medium'"):
+        compute_metrics(generated, reference, groups={"mediums": [0]})
+    with pytest.raises(ConfigError, match="k = 0"):
+        MetricSettings(k=0)
+    with pytest.raises(ConfigError, match="confidence_level"):
+        MetricSettings(confidence_level=95)
+
+
+def test_label_accuracy_and_confusion_equal_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 4, 200), rng.integers(0, 5, 200)
+    scores = label_accuracy(np.eye(5)[predicted], labels, class_count=5)
+    assert (scores.confusion == confusion_matrix(labels, predicted, labels=range(5))).all()
+    assert scores.accuracy == (labels == predicted).mean()
+    assert scores.per_class[4] is None
+    assert scores.per_class[0] == (predicted[labels == 0] == 0).mean()
+
+
+def test_bootstrap_of_a_proportion_has_the_binomial_width():
+    values = np.arange(2000) % 4 == 0
+    interval = bootstrap_mean(values, None, replicates=4000, level=0.95, seed=0)
+    half = 1.96 * np.sqrt(0.25 * 0.75 / 2000)
+    # The bounds of 4,000 replicates are known to about 3 % of the half width.
+    assert interval.low == pytest.approx(0.25 - half, abs=0.1 * half)
+    assert interval.high == pytest.approx(0.25 + half, abs=0.1 * half)
+    # Within strata nothing varies here, so the interval has no width.
+    strata = (np.arange(2000) % 4).astype(np.int64)
+    fixed = bootstrap_mean(values, strata, replicates=100, level=0.95, seed=0)
+    assert fixed.low == pytest.approx(0.25)
+    assert fixed.high == pytest.approx(0.25)
+    floats = np.random.default_rng(0).standard_normal(2000)
+    normal = bootstrap_mean(floats, None, replicates=2000, level=0.9, seed=0)
+    assert normal.high - normal.low == pytest.approx(2 * 1.645 * floats.std() / np.sqrt(2000), rel=0.1)
+
+
+def test_fid_jackknife_error_matches_the_spread_over_samples():
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((4000, 6))
+    draws = [1.3 * rng.standard_normal((600, 6)) for _ in range(120)]
+    spread = np.std([fid(x, reference) for x in draws])
+    statistics = gaussian_statistics(reference)
+    from scipy.stats import t
+
+    halves = []
+    for x in draws[:40]:
+        value = fid(x, reference)
+        interval = fid_jackknife(x, statistics, value, strata=None, groups=10, level=0.95, seed=1)
+        halves.append(interval.high - value)
+    estimated = np.sqrt(np.mean(np.square(halves))) / t.ppf(0.975, 9)
+    assert estimated == pytest.approx(spread, rel=0.25)  # 120 draws know the spread to 6 %, 40 intervals to 4 %
+    gram = fid_jackknife(draws[0], reference, 1.0, strata=None, groups=10, level=0.95, seed=1)
+    direct = fid_jackknife(draws[0], statistics, 1.0, strata=None, groups=10, level=0.95, seed=1)
+    assert gram.high == pytest.approx(direct.high, rel=1e-6)
+
+
+def test_folds_are_even_within_classes():
+    labels = np.repeat(np.arange(4), [50, 30, 10, 5])
+    fold = stratified_folds(95, labels, 5, seed=0)
+    for c, size in enumerate([50, 30, 10, 5]):
+        assert (np.bincount(fold[labels == c], minlength=5) == size / 5).all()
+
+
+def test_paired_differences_over_seeds():
+    difference = paired_difference([5.0, 5.2, 5.1], [6.0, 6.1, 6.15])
+    assert difference.mean == pytest.approx(-0.98333, abs=1e-4)
+    assert difference.beyond_noise
+    assert not paired_difference([5.0, 6.0, 5.5], [5.1, 5.8, 5.6]).beyond_noise
+    interval = mean_interval([1.0, 2.0, 3.0], 0.95, "t")
+    assert interval.high - 2 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
+    with pytest.raises(SamplesError, match="equally many"):
+        paired_difference([1.0], [1.0, 2.0])
+    with pytest.raises(SamplesError, match="at least 2"):
+        paired_difference([1.0], [1.0])
+
+
+def test_importing_the_metrics_is_cheap():
+    code = "import sys, ltgen_bench.metrics; print([m for m in ('torch', 'sklearn', 'scipy') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
