@@ -1,4 +1,4 @@
-"""`list`, `data show`, `doctor`, `validate` and `schema`: look at things, compute nothing."""
+"""`list`, `data show`, `doctor` and `schema`: look at things, compute nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ def add_commands(app: typer.Typer) -> None:
     data.command("show")(show)
     app.add_typer(data, name="data")
     app.command("doctor")(doctor)
-    app.command("validate")(validate)
     app.command("schema")(schema)
 
 
@@ -176,28 +175,6 @@ def doctor(
             table.add_row(Text(key), Text("ready" if value == [] else str(shown)))
         parts += [table, ""]
     o.print_tables(parts)
-
-
-def validate(
-    path: Annotated[Path, typer.Argument(help="A record.json.", metavar="RECORD")],
-    as_json: o.Json = False,
-) -> None:
-    """Check a record: schema, ranges, counts, hashes, protocol. Exit code 2 and one line when something is wrong."""
-    from ltgen_bench.record import read_record
-
-    record = read_record(path)
-    facts = {
-        "valid": True,
-        "method": record.method.name,
-        "dataset": record.dataset.name,
-        "protocol": record.protocol.name,
-        "protocol_hash": record.protocol_hash,
-        "seed": record.seed,
-    }
-    if as_json:
-        o.print_json(facts)
-    else:
-        print(f"{path} is a valid record: {record.method.name} on {record.dataset.name}, {record.protocol.name}")
 
 
 def schema() -> None:

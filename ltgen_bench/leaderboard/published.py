@@ -120,9 +120,8 @@ def published_rows(publications: list[Publication]) -> list[PublishedRow]:
                     continue
                 for name, value in values.items():
                     if known.values.get(name, value) != value:
-                        raise RecordError(
-                            f"published: {publication.source.key} gives {method} on {table.dataset} two values of {name}"
-                        )
+                        where = f"{publication.source.key} gives {method} on {table.dataset}"
+                        raise RecordError(f"published: {where} two values of {name}")
                 merged[key] = known.model_copy(
                     update={"tables": known.tables + number, "values": {**known.values, **values}}
                 )

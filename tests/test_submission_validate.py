@@ -1,0 +1,457 @@
+"""`validate`: what an honest submission looks like, and every attack that gets one line and exit code 2."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from leaderboard_records import change, make_record, picture, write_submission, write_sums
+
+from ltgen_bench.cli import main
+from ltgen_bench.record import parse_record
+from ltgen_bench.samples import Samples, write_samples
+from ltgen_bench.submission import SubmissionError, validate_record, validate_submission
+from ltgen_bench.submission.limits import printable, text_problem
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_submission(tmp_path, "coral", [make_record("coral", seed, 5 + 0.1 * seed) for seed in range(3)])
+
+
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple:
+    """Run the command line; returns exit code, stdout, stderr."""
+    monkeypatch.setattr("sys.argv", ["ltgen-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line that a refused command prints; asserts that it is one plain line and that the code is 2."""
+    code, out, err = command(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert printable(err[:-1]) == err[:-1]  # nothing in it can move the cursor or turn the writing direction
+    assert len(err) < 1200
+    return err
+
+
+def test_an_honest_submission_is_valid(folder: Path, monkeypatch, capsys) -> None:
+    submission = validate_submission(folder)
+    assert list(submission.records) == [0, 1, 2]
+    assert submission.notes == []
+    code, out, err = command(monkeypatch, capsys, "validate", folder)
+    assert (code, err) == (0, "")
+    assert "is a valid submission: coral on digits-lt, digits-1k.v1, 3 seeds" in out
+    code, out, _ = command(monkeypatch, capsys, "validate", folder, "--json")
+    assert json.loads(out)["seeds"] == [0, 1, 2]
+
+
+def test_fewer_than_three_seeds_are_named(tmp_path: Path, monkeypatch, capsys) -> None:
+    folder = write_submission(tmp_path, "one", [make_record(foreign=True)])
+    code, out, _ = command(monkeypatch, capsys, "validate", folder)
+    assert code == 0
+    assert "note: n = 1" in out
+
+
+def test_a_record_alone_is_checked_too(folder: Path, monkeypatch, capsys) -> None:
+    code, out, _ = command(monkeypatch, capsys, "validate", folder / "0.json")
+    assert code == 0
+    assert "valid record: coral on digits-lt" in out
+    assert "cannot be read" in refused(monkeypatch, capsys, "validate", folder / "9.json")
+
+
+# --- derived values -----------------------------------------------------------------------------------------------
+
+
+def _set(*path: object, value: object) -> Callable[[dict], None]:
+    def edit(record: dict) -> None:
+        for key in path[:-1]:
+            record = record[key]  # type: ignore[index]
+        record[path[-1]] = value  # type: ignore[index]
+
+    return edit
+
+
+def _shift(*path: object, by: float = 0.01) -> Callable[[dict], None]:
+    def edit(record: dict) -> None:
+        for key in path[:-1]:
+            record = record[key]  # type: ignore[index]
+        record[path[-1]] += by  # type: ignore[index]
+
+    return edit
+
+
+DERIVED = [
+    (_shift("metrics", "recall"), "metrics.recall is not the mean of the groups' recall"),
+    (_shift("metrics", "precision"), "metrics.precision is not the mean"),
+    (_shift("metrics", "groups", "few", "coverage"), "metrics.coverage is not the mean"),
+    (_shift("metrics", "groups", "many", "mean_class_fid"), "groups.many.mean_class_fid is not the mean over"),
+    (_shift("metrics", "groups", "many", "n_generated", by=1), "groups.many.n_generated is not the sum"),
+    (_shift("metrics", "head_tail_gap", "fid"), "head_tail_gap.fid is not few minus many"),
+    (_shift("metrics", "label_accuracy", by=-0.01), "metrics.label_accuracy is not the"),
+    (_shift("metrics", "per_class", "label_accuracy", 3, by=-0.01), "per_class.label_accuracy.3 is not the diagonal"),
+    (_shift("metrics", "confusion", 2, 2, by=1), "a row does not sum to the class's number of samples"),
+    (_shift("metrics", "fid", by=-2), "metrics.confidence.fid does not hold metrics.fid"),
+    (_set("metrics", "groups", "few", "classes", value=[9]), "classes are not those of dataset.groups.few"),
+    (_shift("training", "images_seen", by=1), "training.images_seen is not steps x batch_size"),
+    (_shift("samples", "network_evaluations", by=1), "network_evaluations is not the sampler's 25"),
+    (_set("samples", "sampler", "steps", value=50), "samples.sampler is not the configured one"),
+    (_set("method", "name", value="cbdm"), "method.name is not that of method.config"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), DERIVED)
+def test_every_derivable_value_is_computed_again(folder: Path, edit, message: str) -> None:
+    change(folder, 1, edit)
+    with pytest.raises(SubmissionError) as caught:
+        validate_submission(folder)
+    assert message in str(caught.value)
+    assert "1.json" in str(caught.value)
+
+
+def test_labels_of_the_seed_are_drawn_again(folder: Path) -> None:
+    """Another seed's class counts betray a record whose seed was changed."""
+    record = make_record("coral", 7)
+    record["seed"] = 1
+    (folder / "1.json").write_text(json.dumps(record))
+    write_sums(folder)
+    with pytest.raises(SubmissionError, match="not those of the labels that seed 1 draws"):
+        validate_submission(folder)
+
+
+def test_foreign_labels_have_to_be_uniform() -> None:
+    record = make_record("gan", 0, foreign=True)
+    few = record["metrics"]["confusion"]
+    for part in (record["samples"]["class_counts"], record["metrics"]["per_class"]["n_generated"]):
+        part[0], part[9] = part[0] + part[9] - 2, 2
+    few[9] = [0] * 9 + [2]
+    few[0][0] += record["samples"]["class_counts"][0] - sum(few[0])
+    from ltgen_bench.submission.derive import _labels
+
+    problems = list(_labels(parse_record(json.dumps(record), "x")))
+    assert problems == ["samples.class_counts are not those of labels drawn uniformly over the classes"]
+
+
+# --- the package's own knowledge ----------------------------------------------------------------------------------
+
+OFFICIAL = [
+    (_set("dataset", "fingerprint", value="0" * 64), "trained on another split"),
+    (_set("dataset", "reference", "fingerprint", value="0" * 64), "reference.fingerprint is not that"),
+    (_set("dataset", "class_names", 0, value="zero"), "dataset.class_names is not that of digits-lt"),
+    (_set("code", "clean", value=False), "code.clean is false"),
+    (_set("dataset", "name", value="my-own"), "data set 'my-own' is not one that everybody can load"),
+    (_set("extractors", "features", "weights_sha256", value="0" * 64), "not that of the official digits-cnn"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), OFFICIAL)
+def test_what_the_package_knows_is_compared(tmp_path: Path, edit, message: str) -> None:
+    record = make_record("gan", 0, foreign=True)
+    edit(record)
+    folder = write_submission(tmp_path, "gan", [record])
+    with pytest.raises(SubmissionError, match=message):
+        validate_submission(folder)
+
+
+def test_a_custom_protocol_never_enters(tmp_path: Path) -> None:
+    from ltgen_bench.evaluation import custom_protocol
+    from ltgen_bench.protocol import PROTOCOLS
+
+    record = make_record("gan", 0, foreign=True)
+    protocol = custom_protocol(PROTOCOLS["digits-1k.v1"], neighbours=5)
+    record |= {"protocol": protocol.model_dump(mode="json"), "protocol_hash": protocol.hash()}
+    folder = write_submission(tmp_path, "gan", [record])
+    with pytest.raises(SubmissionError, match="only published protocols enter a leaderboard"):
+        validate_submission(folder)
+
+
+# --- seeds --------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_of_several_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    folder = write_submission(tmp_path, "x", [make_record(seed=s) for s in (0, 2)], seeds_run=[0, 1, 2, 3])
+    line = refused(monkeypatch, capsys, "validate", folder)
+    assert "seeds 0, 1, 2, 3 were run and 1, 3 are not here; the best of several is not accepted" in line
+
+
+def test_undeclared_seeds_are_refused(tmp_path: Path) -> None:
+    folder = write_submission(tmp_path, "x", [make_record(seed=s) for s in (0, 1)], seeds_run=[0])
+    with pytest.raises(SubmissionError, match="seeds 1 are here and not declared"):
+        validate_submission(folder)
+
+
+def test_one_set_of_samples_does_not_make_two_seeds(tmp_path: Path, monkeypatch, capsys) -> None:
+    records = [make_record("gan", seed, foreign=True) for seed in (0, 1)]
+    records[1]["samples"]["sha256"] = records[0]["samples"]["sha256"]
+    folder = write_submission(tmp_path, "gan", records)
+    assert "seeds 0 and 1 measured the same samples" in refused(monkeypatch, capsys, "validate", folder)
+
+
+def test_seeds_of_one_submission_share_everything_else(tmp_path: Path) -> None:
+    folder = write_submission(tmp_path, "x", [make_record("gan", 0, foreign=True), make_record("vae", 1, foreign=True)])
+    with pytest.raises(SubmissionError, match="seeds 0 and 1 have another method"):
+        validate_submission(folder)
+
+
+def test_a_record_is_called_by_its_seed(folder: Path) -> None:
+    (folder / "2.json").rename(folder / "5.json")
+    write_sums(folder)
+    with pytest.raises(SubmissionError, match="seed is 2; a record's file is called by its seed"):
+        validate_submission(folder)
+
+
+# --- attacks ------------------------------------------------------------------------------------------------------
+
+TEXT_ATTACKS = {
+    "script": ("<script>alert(1)</script>", "holds '<'"),
+    "pipe": ("a | b", "holds '|'"),
+    "newline": ("a\nb", "line feed|U\\+000A"),
+    "right-to-left": ("good \u202edab", "right-to-left override"),
+    "zero-width": ("CO\u200bRAL", "zero width space"),
+    "escape": ("\x1b[2J", "U\\+001B"),
+    "latex": ("\\input{/etc/passwd}", "holds"),
+    "megabyte": ("x" * 1_000_000, "at most|too long|characters"),
+}
+
+
+@pytest.mark.parametrize("attack", TEXT_ATTACKS)
+@pytest.mark.parametrize("field", ["name", "title", "paper"])
+def test_text_in_a_record(folder: Path, attack: str, field: str, monkeypatch, capsys) -> None:
+    import re
+
+    text, message = TEXT_ATTACKS[attack]
+    change(folder, 0, _set("method", field, value=text))
+    assert re.search(message, refused(monkeypatch, capsys, "validate", folder))
+
+
+@pytest.mark.parametrize("attack", ["newline", "right-to-left", "escape", "megabyte"])
+@pytest.mark.parametrize(
+    "place", [("method", "facts", "x"), ("metrics", "memorisation", "x"), ("metrics", "notes", "x")], ids=lambda p: p[1]
+)
+def test_text_in_the_free_parts_of_a_record(folder: Path, attack: str, place, monkeypatch, capsys) -> None:
+    change(folder, 0, _set(*place, value=TEXT_ATTACKS[attack][0]))
+    refused(monkeypatch, capsys, "validate", folder)
+    change(folder, 0, lambda record: record[place[0]][place[1]].pop("x"))
+    assert validate_submission(folder)
+    change(folder, 0, _set(*place[:-1], TEXT_ATTACKS[attack][0], value="x"))  # and as a key
+    refused(monkeypatch, capsys, "validate", folder)
+
+
+@pytest.mark.parametrize("attack", TEXT_ATTACKS)
+@pytest.mark.parametrize("field", ["method", "paper", "submitter", "note", "code_url", "another"])
+def test_text_in_the_metadata(folder: Path, attack: str, field: str, monkeypatch, capsys) -> None:
+    import tomli_w
+
+    path = folder / "submission.toml"
+    metadata = {**__import__("tomllib").loads(path.read_text()), field: TEXT_ATTACKS[attack][0]}
+    path.write_text(tomli_w.dumps(metadata))
+    write_sums(folder)
+    refused(monkeypatch, capsys, "validate", folder)
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "http://x.org", "https://x.org/](y)", "https://x.org/\"onload='"]
+)
+def test_addresses_are_plain_https(folder: Path, url: str, monkeypatch, capsys) -> None:
+    path = folder / "submission.toml"
+    path.write_text(path.read_text() + f"paper_url = {json.dumps(url)}\n")
+    write_sums(folder)
+    assert "paper_url" in refused(monkeypatch, capsys, "validate", folder)
+
+
+@pytest.mark.parametrize("line", ['status = "verified"', "verified = true", "[verification]\nx = 1"])
+def test_there_is_no_field_for_a_status(folder: Path, line: str, monkeypatch, capsys) -> None:
+    path = folder / "submission.toml"
+    path.write_text(path.read_text() + line + "\n")
+    write_sums(folder)
+    assert "unknown key" in refused(monkeypatch, capsys, "validate", folder)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 5000])
+@pytest.mark.parametrize("place", ["fid", "facts"])
+def test_numbers_that_are_none(folder: Path, number: str, place: str, monkeypatch, capsys) -> None:
+    path = folder / "0.json"
+    record = json.loads(path.read_text())
+    (record["metrics"] if place == "fid" else record["method"]["facts"])["fid"] = 123.456
+    path.write_text(json.dumps(record).replace("123.456", number))
+    write_sums(folder)
+    refused(monkeypatch, capsys, "validate", folder)
+
+
+def test_duplicate_keys(folder: Path, monkeypatch, capsys) -> None:
+    path = folder / "0.json"
+    path.write_text(path.read_text().replace('"seed": 0,', '"seed": 0, "seed": 0,'))
+    write_sums(folder)
+    assert "same key twice" in refused(monkeypatch, capsys, "validate", folder)
+
+
+@pytest.mark.parametrize("depth", [30, 900, 100_000])
+def test_deep_nesting(folder: Path, depth: int, monkeypatch, capsys) -> None:
+    path = folder / "0.json"
+    record = json.loads(path.read_text())
+    record["method"]["facts"]["x"] = "HERE"
+    path.write_text(json.dumps(record).replace('"HERE"', "[" * depth + "]" * depth))
+    write_sums(folder)
+    line = refused(monkeypatch, capsys, "validate", folder)
+    assert "nested" in line or "recursion" in line
+    (folder / "submission.toml").write_text("x = " + "[" * min(depth, 20_000) + "]" * min(depth, 20_000))
+    write_sums(folder)
+    refused(monkeypatch, capsys, "validate", folder)
+
+
+def test_a_claim_of_a_billion_samples_allocates_nothing(folder: Path) -> None:
+    from ltgen_bench.evaluation import custom_protocol
+    from ltgen_bench.protocol import PROTOCOLS
+
+    record = make_record("coral", 0)
+    protocol = custom_protocol(PROTOCOLS["digits-1k.v1"], neighbours=5)
+    config = {**record["method"]["config"], "protocol": protocol.model_dump(mode="json")}
+    from ltgen_bench.storage import sha256_json
+
+    record |= {"protocol": protocol.model_dump(mode="json"), "protocol_hash": protocol.hash()}
+    record["method"] |= {"config": config, "config_hash": sha256_json(config)[:10]}
+    counts = [10**9] * 10
+    record["samples"] |= {"count": 10**10, "class_counts": counts}
+    record["metrics"]["per_class"]["n_generated"] = counts
+    record["metrics"] |= {"confusion": None, "groups": {}, "head_tail_gap": {}}
+    assert validate_record(json.dumps(record).encode(), "x").samples.count == 10**10  # consistent, and measured cheaply
+
+
+def test_a_file_that_is_too_large_is_not_read(folder: Path, monkeypatch, capsys) -> None:
+    with (folder / "0.json").open("r+b") as file:
+        file.truncate(1 << 40)  # a terabyte of nothing, on no disk
+    line = refused(monkeypatch, capsys, "validate", folder)
+    assert "at most 16,777,216 are allowed" in line
+    refused(monkeypatch, capsys, "validate", folder / "0.json")
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../elsewhere.json", "1.json"])
+def test_links_are_not_followed(folder: Path, target: str, monkeypatch, capsys) -> None:
+    (folder / "0.json").unlink()
+    (folder / "0.json").symlink_to(target)
+    assert "symbolic link" in refused(monkeypatch, capsys, "validate", folder)
+    refused(monkeypatch, capsys, "validate", folder / "0.json")
+    other = folder.parent / "linked"
+    other.symlink_to(folder)
+    assert "links are not followed" in refused(monkeypatch, capsys, "validate", other)
+
+
+def test_pipes_do_not_block(folder: Path, monkeypatch, capsys) -> None:
+    (folder / "0.json").unlink()
+    os.mkfifo(folder / "0.json")
+    assert "not a plain file" in refused(monkeypatch, capsys, "validate", folder)
+    assert "not a plain file" in refused(monkeypatch, capsys, "validate", folder / "0.json")
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "00.json", "0.JSON", ".hidden", "a\nb.json", "\u202e.json", "0.svg"])
+def test_files_that_do_not_belong(folder: Path, name: str, monkeypatch, capsys) -> None:
+    (folder / name).write_text("x")
+    assert "does not belong in a submission" in refused(monkeypatch, capsys, "validate", folder)
+
+
+def test_folders_and_crowds_are_refused(folder: Path, monkeypatch, capsys) -> None:
+    (folder / "inner").mkdir()
+    assert "not a plain file" in refused(monkeypatch, capsys, "validate", folder)
+    (folder / "inner").rmdir()
+    for seed in range(3, 140):
+        (folder / f"{seed}.json").touch()
+    assert "more than 130 files" in refused(monkeypatch, capsys, "validate", folder)
+
+
+@pytest.mark.parametrize(
+    ("sums", "message"),
+    [
+        ("0" * 64 + "  ../../../etc/passwd\n", "named there and not in the folder"),
+        ("", "is in the folder and not named there"),
+        ("é", "not ASCII"),
+    ],
+)
+def test_checksums_name_the_folders_files_only(folder: Path, sums: str, message: str, monkeypatch, capsys) -> None:
+    path = folder / "SHA256SUMS"
+    path.write_text(path.read_text() + sums if sums else "")
+    assert message in refused(monkeypatch, capsys, "validate", folder)
+
+
+def test_a_changed_digit_is_noticed(folder: Path, monkeypatch, capsys) -> None:
+    path = folder / "2.json"
+    path.write_text(path.read_text().replace('"fid": 5.2', '"fid": 5.1', 1))
+    assert "its sha256 differs" in refused(monkeypatch, capsys, "validate", folder)
+    doubled = (folder / "SHA256SUMS").read_text()
+    (folder / "SHA256SUMS").write_text(doubled + doubled)
+    assert "twice" in refused(monkeypatch, capsys, "validate", folder)
+
+
+def _bomb_png(width: int, height: int) -> bytes:
+    data = bytearray(picture())
+    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"<svg onload=alert(1)>", _bomb_png(10**5, 10**5), picture()[:200], b"GIF89a" + bytes(40)],
+    ids=["svg", "bomb", "cut", "gif"],
+)
+def test_pictures_that_are_none(folder: Path, data: bytes, monkeypatch, capsys) -> None:
+    (folder / "0.png").write_bytes(data)
+    write_sums(folder)
+    assert "0.png" in refused(monkeypatch, capsys, "validate", folder)
+
+
+# --- untrusted samples --------------------------------------------------------------------------------------------
+
+
+def _npz(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return path
+
+
+def _header(shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+SAMPLES_ATTACKS: dict[str, Callable[[Path], Path]] = {
+    "a claim of 10^9 images": lambda p: _npz(p, {"arr_0.npy": _header((10**9, 8, 8, 1)), "labels.npy": b""}),
+    "a zip bomb": lambda p: _npz(p, {"arr_0.npy": _header((1000, 8, 8, 1)) + bytes(64_000), "x.npy": bytes(1 << 26)}),
+    "a header bomb": lambda p: _npz(p, {"arr_0.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\x03" + b" " * (1 << 26)}),
+    "another shape": lambda p: _npz(p, {"arr_0.npy": _header((1000, 1, 8, 8)) + bytes(64_000)}),
+    "pickles": lambda p: np.savez(p, arr_0=np.array([{}], dtype=object), labels=np.zeros(1)) or p,
+    "no archive": lambda p: p.write_bytes(b"PK" + bytes(100)) and p,
+    "nothing": lambda p: p,
+    "a folder": lambda p: p.mkdir() or p,
+}
+
+
+@pytest.mark.parametrize("attack", SAMPLES_ATTACKS)
+def test_samples_for_verify(folder: Path, tmp_path: Path, attack: str, monkeypatch, capsys) -> None:
+    path = SAMPLES_ATTACKS[attack](tmp_path / "samples.npz")
+    refused(monkeypatch, capsys, "verify", folder, "--samples", path, "--quiet")
+
+
+def test_samples_of_nobody(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    write_samples(tmp_path / "s.npz", Samples(np.zeros((1000, 1, 8, 8), np.uint8), np.zeros(1000, np.int64)))
+    line = refused(monkeypatch, capsys, "verify", folder, "--samples", tmp_path / "s.npz", "--quiet")
+    assert "are not the samples of any record" in line
+
+
+def test_text_rules() -> None:
+    assert text_problem("Müller et al., λ = 0.01 (ours)", markup=False) is None
+    assert text_problem("生成モデル", markup=False) is None
+    assert text_problem("a\u2028b") is not None
+    assert printable("a\x1b\u202eb") == "a\\x1b\\u202eb"

@@ -1,0 +1,208 @@
+"""`submit` and `verify` from real samples: the whole way of a number, and what ends it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from leaderboard_records import change, digits, make_record, write_submission
+from test_submission_validate import command, refused
+
+from ltgen_bench.record import CodePart, parse_record, read_record
+from ltgen_bench.samples import Samples, write_samples
+from ltgen_bench.seeding import uniform_labels
+from ltgen_bench.submission import SubmissionError, validate_submission
+from ltgen_bench.submission.create import MeasuredRun, create_submission, folder_name
+from ltgen_bench.submission.limits import check_picture
+from ltgen_bench.submission.metadata import DECLARATION, make_metadata
+from ltgen_bench.submission.verify import (
+    disagreements,
+    read_verification,
+    table_values,
+    tolerance,
+    verification_path,
+    verified_seeds,
+)
+
+CLEAN = CodePart(version="0.1.0", commit="1" * 40, clean=True)
+
+
+@pytest.fixture
+def clean_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkout that runs the tests may have changes; these tests are about something else."""
+    for module in ("ltgen_bench.foreign", "ltgen_bench.submission.remeasure"):
+        monkeypatch.setattr(f"{module}.code_state", lambda: CLEAN)
+
+
+def draw_samples(path: Path, seed: int) -> Path:
+    """1,000 "generated" digits: reference images with noise, labels as the protocol draws them."""
+    draw = np.random.default_rng(seed)
+    reference = digits().reference_set()
+    labels = uniform_labels(1000, 10, seed)
+    chosen = [draw.choice(np.flatnonzero(reference.labels == label)) for label in labels]
+    noise = draw.integers(-20, 20, (1000, 1, 8, 8))
+    write_samples(path, Samples(np.clip(reference.images[chosen] + noise, 0, 255).astype(np.uint8), labels))
+    return path
+
+
+def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_code) -> None:
+    boards = tmp_path / "leaderboards"
+    files = [draw_samples(tmp_path / f"{seed}.npz", seed) for seed in (0, 1)]
+    data = ["--data-root", tmp_path / "data", "--quiet"]
+    code, out, err = command(
+        monkeypatch, capsys, "submit", *files, "--dataset", "digits-lt", "--seeds-run", "0,1", "--method-name",
+        "Noisy copies (ours)", "--paper", "A. Author, A title, 2026", "--leaderboards", boards, "--runs-dir",
+        tmp_path / "runs", *data,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    folder = boards / "records" / "digits-lt" / "noisy-copies-ours"
+    assert f"{folder} is a valid submission" in out
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "0.json", "0.png", "1.json", "1.png", "SHA256SUMS", "submission.toml",
+    ]  # fmt: skip
+    check_picture((folder / "0.png").read_bytes(), "0.png")
+    assert sum(p.stat().st_size for p in folder.iterdir()) < 600_000  # small enough to commit
+
+    # somebody else measures one seed's samples
+    code, out, err = command(
+        monkeypatch, capsys, "verify", folder, "--samples", files[1], "--leaderboards", boards, *data
+    )
+    assert (code, err) == (0, "")
+    assert "1 of 2 seeds verified" in out
+    submission = validate_submission(folder)
+    path = verification_path(boards, submission, 1)
+    assert path == boards / "verifications" / "digits-lt" / "noisy-copies-ours" / "1.json"
+    verification = read_verification(path)
+    assert verification.environment.packages["torch"]
+    assert verification.code == CLEAN
+    assert list(verified_seeds(boards, submission)) == [1]
+    # the same machine measures the same numbers, to the last digit
+    assert verification.measured == table_values(submission.records[1])
+
+    # a better FID, with everything derivable and the checksums made to fit, is found out by measuring
+    def better(record: dict) -> None:
+        record["metrics"]["fid"] *= 0.9
+        record["metrics"]["confidence"].pop("fid")
+
+    change(folder, 1, better)
+    assert list(verified_seeds(boards, validate_submission(folder))) == []
+    line = refused(monkeypatch, capsys, "verify", folder, "--samples", files[1], "--leaderboards", boards, *data)
+    assert "seed 1: fid is" in line
+    assert "measured again" in line
+
+
+def test_verifications_are_compared_again(tmp_path: Path) -> None:
+    """A file written by hand says nothing: numbers that differ, another record, changed code."""
+    folder = write_submission(tmp_path, "gan", [make_record("gan", 0, foreign=True)])
+    submission = validate_submission(folder)
+    record = submission.records[0]
+    path = verification_path(tmp_path, submission, 0)
+    path.parent.mkdir(parents=True)
+    good = {
+        "format": 1,
+        "record_sha256": submission.sha256[0],
+        "samples_sha256": record.samples.sha256,
+        "verified": "2026-05-01T12:00:00Z",
+        "measured": table_values(record),
+        "environment": record.environment.model_dump(mode="json"),
+        "code": CLEAN.model_dump(mode="json"),
+    }
+    path.write_text(json.dumps(good))
+    assert list(verified_seeds(tmp_path, submission)) == [0]
+    for change_ in (
+        {"record_sha256": "0" * 64},
+        {"samples_sha256": "0" * 64},
+        {"measured": {}},
+        {"measured": {**good["measured"], "fid": 4.9}},
+        {"measured": {**good["measured"], "groups.few.recall": None}},
+        {"code": {**good["code"], "clean": False}},
+    ):
+        path.write_text(json.dumps({**good, **change_}))
+        assert list(verified_seeds(tmp_path, submission)) == []
+    for broken in ({"status": "verified"}, {"verified": "x" * 300}, {"measured": {"fid": "5"}}):
+        path.write_text(json.dumps({**good, **broken}))
+        with pytest.raises(SubmissionError) as caught:
+            verified_seeds(tmp_path, submission)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    with pytest.raises(SubmissionError, match="cannot be read"):
+        verified_seeds(tmp_path, submission)
+
+
+def test_tolerances() -> None:
+    record = parse_record(json.dumps(make_record(fid=5.0)), "x")
+    assert tolerance(record, "fid", 5.0) == pytest.approx(5e-3)
+    assert tolerance(record, "recall", 0.5) == pytest.approx(2e-3)  # 1,797 reference images: two are 0.0011
+    few = sum(record.metrics.per_class.n_generated[c] for c in record.dataset.groups["few"])
+    assert tolerance(record, "groups.few.precision", 0.5) == pytest.approx(2 / few)
+    values = table_values(record)
+    assert list(disagreements(record, values)) == []
+    assert list(disagreements(record, {**values, "fid": 5.004})) == []
+    (line,) = disagreements(record, {**values, "fid": 5.006})
+    assert line == "fid is 5 in the record and 5.006 measured again, more than 0.005 apart"
+
+
+METADATA = {"method": "CORAL", "seeds_run": [0, 1, 2], "declaration": DECLARATION}
+
+
+def make_runs(root: Path, seeds: range = range(3)) -> list[MeasuredRun]:
+    runs = []
+    for seed in seeds:
+        root.mkdir(exist_ok=True)
+        (root / f"run{seed}.json").write_text(json.dumps(make_record("coral", seed)))
+        runs.append(MeasuredRun(root / f"run{seed}.json", None))
+    return runs
+
+
+def test_submit_refuses_what_validate_would(tmp_path: Path) -> None:
+    runs = make_runs(tmp_path / "runs")
+    metadata = make_metadata(METADATA, "submit")
+    with pytest.raises(SubmissionError, match="seeds 0, 1, 2 were run and 2 are not here"):
+        create_submission(runs[:2], metadata, None, leaderboards=tmp_path / "boards")
+    with pytest.raises(SubmissionError, match="seed 0 is given twice"):
+        create_submission([runs[0], runs[0]], metadata, None, leaderboards=tmp_path / "boards")
+    assert not (tmp_path / "boards").exists()  # nothing half made stays behind
+    done = create_submission(runs, metadata, None, leaderboards=tmp_path / "boards")
+    assert done.path == tmp_path / "boards" / "records" / "digits-lt" / "coral"
+    # a record is copied byte by byte
+    assert (done.path / "0.json").read_bytes() == runs[0].record.read_bytes()
+    with pytest.raises(SubmissionError, match="a submission is not overwritten"):
+        create_submission(runs, metadata, None, leaderboards=tmp_path / "boards")
+
+
+def test_submit_asks_for_one_run_per_seed(tmp_path: Path, monkeypatch, capsys) -> None:
+    make_runs(tmp_path / "runs")
+    line = refused(monkeypatch, capsys, "submit", tmp_path / "runs", "--seeds-run", "0,1,2", "--method-name", "x")
+    assert "1 runs are given and 3 seeds were run" in line
+    assert "best of several is not accepted" in line
+    line = refused(monkeypatch, capsys, "submit", tmp_path / "runs", "--seeds-run", "0", "--method-name", "x")
+    assert "has no record.json" in line
+    assert "seeds-run" in refused(monkeypatch, capsys, "submit", tmp_path, "--method-name", "x")
+    assert "method" in refused(monkeypatch, capsys, "submit", tmp_path, "--seeds-run", "0", "--method-name", "<b>")
+
+
+def test_a_run_of_this_package_becomes_a_submission(tmp_path: Path, quick_run) -> None:
+    """A real run's record passes every re-computation; only its custom protocol keeps it out."""
+    from ltgen_bench.evaluation import EvaluationPlaces
+    from ltgen_bench.pipeline import Run
+    from ltgen_bench.progress import Progress
+    from ltgen_bench.submission import validate_record
+
+    run = Run.at(quick_run(), tmp_path / "runs", EvaluationPlaces(tmp_path / "data"), Progress())
+    run.run_all()
+    data = run.folder.record.read_bytes()
+    assert validate_record(data, "record.json") == read_record(run.folder.record)
+    metadata = make_metadata({**METADATA, "seeds_run": [0]}, "submit")
+    with pytest.raises(SubmissionError, match="only published protocols enter a leaderboard"):
+        create_submission([MeasuredRun(run.folder.record, None)], metadata, None, leaderboards=tmp_path)
+    shutil.rmtree(run.folder.path)
+
+
+def test_folder_names() -> None:
+    assert folder_name("CORAL (ours), w = 0.01") == "coral-ours-w-0-01"
+    with pytest.raises(SubmissionError, match="--out"):
+        folder_name("生成")
