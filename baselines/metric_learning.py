@@ -6,18 +6,19 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ltgen_bench.errors import ConfigError, MissingExtraError, UnknownNameError, did_you_mean
 
-# Classes of the library that are no losses of one batch of embeddings with labels.
+# Classes of the library that are no loss of one batch of embeddings with whatever labels it has.
 _NO_LOSSES = {
     "BaseMetricLossFunction",
     "GenericPairLoss",
     "CrossBatchMemory",
+    "ManifoldLoss",  # takes no labels
     "MultipleLosses",
     "SelfSupervisedLoss",
+    "SmoothAPLoss",  # wants as many images of every class
     "ThresholdConsistentMarginLoss",
     "VICRegLoss",
 }
@@ -49,7 +50,12 @@ class MetricLearningLoss(nn.Module):
         if name not in loss_names():
             raise UnknownNameError(f"method.loss: unknown loss {name!r}; {did_you_mean(name, loss_names())}")
         kind = getattr(library.losses, name)
-        offered = {"temperature": temperature, "num_classes": class_count, "embedding_size": embedding_size}
+        offered = {
+            "temperature": temperature,
+            "num_classes": class_count,
+            "embedding_size": embedding_size,
+            "descriptors_dim": embedding_size,
+        }
         accepted = _parameters(kind)
         arguments = {key: value for key, value in offered.items() if key in accepted} | dict(options)
         try:
@@ -67,9 +73,11 @@ class MetricLearningLoss(nn.Module):
         if len(z) < 2:
             return (z * 0).sum()  # nothing to compare
         parts: dict[str, dict[str, Any]] = self.loss(z, labels)
-        values = parts["loss"]["losses"] if set(parts) == {"loss"} else None
-        if torch.is_tensor(values) and values.shape == weights.shape and parts["loss"]["reduction_type"] == "element":
-            parts["loss"]["losses"] = values * weights
+        part = parts["loss"] if set(parts) == {"loss"} else {}
+        if part.get("reduction_type") == "element":  # one value for each of the anchors `indices`
+            if len(part["losses"]) == 0:
+                return (z * 0).sum()
+            part["losses"] = part["losses"] * weights[part["indices"]]
             return self._reduce(parts, z, labels)
         return weights.mean() * self._reduce(parts, z, labels)
 

@@ -1,0 +1,234 @@
+"""Each baseline's loss against a slow, literal transcription of its equation: values and gradients, both variants."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from baselines_support import METHOD_NAMES, assert_same, gradients, make_batch, tiny_method, tiny_run, trained
+from torch import Tensor
+
+from baselines.transfer import T2H
+from ltgen_bench.methods import NO_LABEL, DiffusionBatch, DiffusionMethod
+
+LABELS = [0, 0, 1, 2, 0, 1, 3, 0]  # class 3 has one image
+# float32 sums in another order; the gradients of a deep network lose a digit more
+VALUES = {"rtol": 2e-5, "atol": 1e-6}
+GRADIENTS = {"rtol": 2e-3, "atol": 2e-6}
+
+
+def images(batch: DiffusionBatch) -> range:
+    return range(len(batch.x0))
+
+
+def predict(method: DiffusionMethod, batch: DiffusionBatch, i: int, label: int) -> tuple[Tensor, Tensor]:
+    """Noise (C, H, W) and bottleneck (channels,) of one image alone."""
+    out = method.network(batch.x_t[i : i + 1], batch.t[i : i + 1], torch.tensor([label]))
+    return out.noise[0], out.bottleneck[0]
+
+
+def squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """||a - b||^2 as the mean over the numbers of one image."""
+    return sum(((p - q) ** 2 for p, q in zip(a.flatten(), b.flatten(), strict=True)), torch.tensor(0.0)) / a.numel()
+
+
+def ddpm(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
+    errors = [
+        squared_distance(batch.noise[i], predict(method, batch, i, int(batch.conditioning[i]))[0])
+        for i in images(batch)
+    ]
+    return torch.stack(errors).mean()
+
+
+def reweighting(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
+    beta = method.config.beta
+    weights = [(1 - beta) / (1 - beta**n) for n in method.spec.class_counts]
+    total = torch.tensor(0.0)
+    for i in images(batch):
+        weight = weights[int(batch.labels[i])] * len(weights) / sum(weights)
+        h = predict(method, batch, i, int(batch.conditioning[i]))[0]
+        total = total + weight * squared_distance(batch.noise[i], h)
+    return total / len(batch.x0)
+
+
+def cbdm(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
+    counts = method.spec.class_counts if method.config.prior == "training" else [1] * method.spec.class_count
+    uniform = batch.uniform("other labels")
+    total = torch.tensor(0.0)
+    for i in images(batch):
+        if batch.conditioning[i] == NO_LABEL:
+            continue
+        # y' by inversion: the first class whose cumulative frequency exceeds the uniform number
+        other = next(c for c in range(len(counts)) if sum(counts[: c + 1]) / sum(counts) > float(uniform[i]))
+        h, h_other = predict(method, batch, i, int(batch.labels[i]))[0], predict(method, batch, i, other)[0]
+        t = int(batch.t[i]) + 1
+        term = squared_distance(h, h_other.detach()) + method.config.gamma * squared_distance(h.detach(), h_other)
+        total = total + t / method.schedule.steps * method.config.tau * term
+    return ddpm(method, batch) + total / len(batch.x0)
+
+
+def transfer(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
+    uniform = batch.uniform("transfer")
+    total = torch.tensor(0.0)
+    for i in images(batch):
+        alpha_bar = float(method.schedule.alpha_bar[int(batch.t[i])])
+        sigma = math.sqrt(1 / alpha_bar - 1)
+        noisy = batch.x0[i].double() + sigma * batch.noise[i].double()
+        logits = [-float(((noisy - batch.x0[j].double()) ** 2).sum()) / (2 * sigma**2) for j in images(batch)]
+        masses = [math.exp(logit - max(logits)) for logit in logits]
+        point, j = float(uniform[i]) * sum(masses), 0
+        while j + 1 < len(masses) and sum(masses[: j + 1]) <= point:
+            j += 1
+        own, other = (method.spec.class_counts[int(batch.labels[k])] for k in (i, j))
+        allowed = {
+            "at-least-as-frequent": other >= own,
+            "at-most-as-frequent": other <= own,
+            "any": True,
+            "none": False,
+        }
+        j = j if allowed[method.config.keep] else i
+        target = (batch.x_t[i].double() - math.sqrt(alpha_bar) * batch.x0[j].double()) / math.sqrt(1 - alpha_bar)
+        h = predict(method, batch, i, int(batch.conditioning[i]))[0]
+        total = total + squared_distance(target.float(), h)
+    return total / len(batch.x0)
+
+
+def supcon_anchor(z: list[Tensor], labels: list[int], i: int, temperature: float, rows: list[int]) -> Tensor | None:
+    """Eq. 5 of the CORAL paper for one anchor; None for an anchor without positives."""
+    others = [s for s in rows if s != i]
+    positives = [p for p in others if labels[p] == labels[i]]
+    if not positives:
+        return None
+    denominator = sum((torch.exp(z[i] @ z[s] / temperature) for s in others), torch.tensor(0.0))
+    terms = [torch.log(torch.exp(z[i] @ z[p] / temperature) / denominator) for p in positives]
+    return -torch.stack(terms).sum() / len(positives)
+
+
+def contrastive(method: DiffusionMethod, batch: DiffusionBatch, embeddings: list[Tensor]) -> Tensor:
+    config = method.config
+    z = [e / e.norm() for e in embeddings]
+    labels = batch.labels.tolist()
+    lambdas = [config.weight * math.exp((1 - (int(t) + 1) / method.schedule.steps) / config.decay) for t in batch.t]
+    rows = list(images(batch))
+    if config.variant == "released":
+        lambdas = [config.temperature * sum(lambdas) / len(lambdas)] * len(lambdas)
+        rows = [i for i in rows if batch.conditioning[i] != NO_LABEL]
+    found = [(lambdas[i], supcon_anchor(z, labels, i, config.temperature, rows)) for i in rows]
+    terms = [weight * value for weight, value in found if value is not None]
+    return ddpm(method, batch) + (torch.stack(terms).mean() if terms else torch.tensor(0.0))
+
+
+def coral(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
+    head = method.extra["head"]
+    embeddings = []
+    for i in images(batch):
+        bottleneck = predict(method, batch, i, int(batch.conditioning[i]))[1]
+        embeddings.append(head.weight @ bottleneck + head.bias)
+    return contrastive(method, batch, embeddings)
+
+
+def ambient(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
+    embeddings = []
+    for i in images(batch):
+        h = predict(method, batch, i, int(batch.conditioning[i]))[0]
+        alpha_bar = float(method.schedule.alpha_bar[int(batch.t[i])])
+        x0 = (batch.x_t[i] - math.sqrt(1 - alpha_bar) * h) / math.sqrt(alpha_bar)
+        embeddings.append(h.flatten() if method.config.output == "noise" else x0.flatten())
+    return contrastive(method, batch, embeddings)
+
+
+TRANSCRIPTIONS = {
+    "ddpm": ddpm,
+    "ddpm-resampling": ddpm,
+    "ddpm-reweighting": reweighting,
+    "cbdm": cbdm,
+    "t2h": transfer,
+    "h2t": transfer,
+    "transfer-full": transfer,
+    "coral": coral,
+    "ambient-contrastive": ambient,
+}
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_loss_and_gradient_equal_the_equation(name: str, variant: str) -> None:
+    # large enough for the contrastive gradient to stand out beside the diffusion loss's
+    weight = {"weight": 1.0} if name in ("coral", "ambient-contrastive") else {}
+    method = tiny_method(name, method={"variant": variant, **weight})
+    # the released code drops a batch's labels together or not at all
+    dropped = [1, 3] if variant == "paper" else []
+    batch = make_batch(method, LABELS, dropped)
+    if isinstance(method, T2H):
+        assert not torch.equal(method.target(batch), batch.noise)  # something is transferred at all
+    ours, literal = sum(method.losses(batch).values(), torch.tensor(0.0)), TRANSCRIPTIONS[name](method, batch)
+    torch.testing.assert_close(ours, literal, **VALUES)
+    wanted = gradients(method, literal)
+    for parameter, gradient in gradients(method, ours).items():
+        torch.testing.assert_close(gradient, wanted[parameter], **GRADIENTS, msg=lambda m, p=parameter: f"{p}: {m}")
+
+
+@pytest.mark.parametrize("name", ["coral", "ambient-contrastive"])
+def test_a_batch_without_labels_has_no_contrastive_term_in_the_released_variant(name: str) -> None:
+    everyone = range(len(LABELS))
+    released = tiny_method(name, method={"variant": "released"})
+    term = released.losses(make_batch(released, LABELS, everyone))["contrastive"]
+    assert float(term.detach()) == 0.0
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(released, term).values())
+    paper = tiny_method(name)
+    assert paper.losses(make_batch(paper, LABELS, everyone))["contrastive"].detach() > 0
+
+
+def test_cbdm_can_take_a_uniform_prior() -> None:
+    method = tiny_method("cbdm", method={"prior": "uniform"}, class_counts=(997, 1, 1, 1))
+    batch = make_batch(method, [0] * 400)
+    uniform = torch.bincount(method.other_labels(batch), minlength=4) / 400  # type: ignore[attr-defined]
+    assert (uniform - 0.25).abs().max() < 0.1  # five standard deviations are 0.11
+    method = tiny_method("cbdm", class_counts=(997, 1, 1, 1))
+    assert torch.bincount(method.other_labels(batch), minlength=4)[0] > 390  # type: ignore[attr-defined]
+
+
+def test_the_variants_say_what_they_are() -> None:
+    paper, released = tiny_run("coral").config, tiny_run("coral", method={"variant": "released"}).config
+    changed = {key for key in paper.method if paper.method[key] != released.method[key]}
+    assert changed == {"variant", "lambda_unit", "lambda_factor", "dropped_labels"}
+    assert (paper.training.label_drop_unit, released.training.label_drop_unit) == ("sample", "batch")
+    mixed = tiny_run("coral", method={"variant": "released", "lambda_unit": "anchor"}).config
+    assert (mixed.method["lambda_unit"], mixed.method["lambda_factor"]) == ("anchor", "temperature")
+    own = tiny_run("cbdm", method={"variant": "released"}, training={"label_drop_unit": "sample"}).config
+    assert own.training.label_drop_unit == "sample"
+    assert tiny_run("coral").config.hash() != tiny_run("coral", method={"variant": "released"}).config.hash()
+
+
+OFF = {
+    "ddpm-resampling": {"exponent": 1.0},
+    "ddpm-reweighting": {"beta": 0.0},
+    "cbdm": {"tau": 0.0},
+    "t2h": {"keep": "none"},
+    "transfer-full": {"keep": "none"},
+    "coral": {"weight": 0.0},
+    "ambient-contrastive": {"weight": 0.0},
+}
+
+
+@pytest.fixture(scope="module")
+def five_steps_of_ddpm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    return trained(tiny_run(network={"dropout": 0.1}), tmp_path_factory.mktemp("ddpm"))
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_without_its_weight_a_method_is_ddpm_to_the_bit(
+    name: str, five_steps_of_ddpm: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    state = trained(tiny_run(name, network={"dropout": 0.1}, method=OFF[name]), tmp_path_factory.mktemp("off"))
+    assert_same({key: value for key, value in state.items() if ".extra." not in key}, five_steps_of_ddpm)
+
+
+@pytest.mark.parametrize("name", [name for name in METHOD_NAMES if name in OFF])
+def test_with_its_weight_a_method_is_not_ddpm(
+    name: str, five_steps_of_ddpm: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    state = trained(tiny_run(name, network={"dropout": 0.1}), tmp_path_factory.mktemp("on"))
+    key = "model.network.middle.0.conv1.weight"
+    assert not torch.equal(state[key], five_steps_of_ddpm[key])
