@@ -38,6 +38,7 @@ class DatasetConfig(Section):
     name: str = "digits-lt"
     imbalance: float | None = None  # rho = smallest / largest class; None: the set's own
     per_class: int | None = None  # a balanced subset of this many images a class
+    pareto_alpha: float | None = None  # `folder`: a Pareto cut of this power; `imbalance` is then its truncation
     path: Path | None = None  # `folder`: a folder of class folders
     reference_path: Path | None = None  # `folder`: held-out images of the same classes
     image_size: int | None = None  # `folder`: resize to this many pixels; None: images must agree

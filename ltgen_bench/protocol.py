@@ -82,6 +82,12 @@ PROTOCOLS: dict[str, Protocol] = {
             summary="Any image set: 50,000 samples against the data set's reference images.",
         ),
         Protocol(
+            name="imagenet-lt-50k.v1",
+            summary="ImageNet-LT as in the CORAL paper: 50,000 samples against the 20,000 validation images; 2,000 PRD "
+            "clusters, as its text says.",
+            prd_clusters_per_class=2,  # 20 a class would be 20,000 clusters, as many as there are real images
+        ),
+        Protocol(
             name="offline-10k.v1",
             summary="Any RGB image set without a download: 10,000 samples, 50-step DDIM, EfficientNet-Lite0 features.",
             samples=10_000,

@@ -142,6 +142,7 @@ PINNED_PROTOCOLS = {
     "cifar-50k.v1": "17038637685c686f",
     "digits-1k.v1": "2bcc4a9eae1a8aa6",
     "images-50k.v1": "abe45dc86a3da8ff",
+    "imagenet-lt-50k.v1": "d8982aa39af50761",
     "offline-10k.v1": "ca8f6100f71c7771",
 }
 
