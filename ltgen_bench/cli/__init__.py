@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ltgen_bench.cli import evaluate, inspect, run, submit
+from ltgen_bench.cli import evaluate, inspect, leaderboard, run, submit
 from ltgen_bench.errors import UserError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ run.add_commands(app)
 evaluate.add_commands(app)
 inspect.add_commands(app)
 submit.add_commands(app)
+leaderboard.add_commands(app)
 
 
 def main() -> None:

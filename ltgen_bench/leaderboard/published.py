@@ -80,8 +80,9 @@ class PublishedRow(BaseModel):
 
 
 def read_published(folder: Path) -> list[Publication]:
-    """All publications in `folder`, in the order of their file names; raises RecordError of one line."""
-    return [_read(path) for path in sorted(Path(folder).glob("*.toml"))]
+    """All publications in `folder`, second-hand ones last, then by file name; raises RecordError of one line."""
+    found = [_read(path) for path in sorted(Path(folder).glob("*.toml"))]
+    return sorted(found, key=lambda publication: publication.source.second_hand)
 
 
 def _read(path: Path) -> Publication:

@@ -1,0 +1,62 @@
+"""`leaderboard build` and `leaderboard site`: tables and a page from committed records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltgen_bench.cli import options as o
+
+Leaderboards = Annotated[Path, typer.Option(help="The folder with records/, published/ and verifications/.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands."""
+    group = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Tables and a site from committed records.",
+    )  # fmt: skip
+    group.command("build")(build)
+    group.command("site")(site)
+    app.add_typer(group, name="leaderboard")
+
+
+def build(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 2 when a file is stale.")] = False,
+    leaderboards: Leaderboards = Path("leaderboards"),
+    data_root: o.DataRoot = Path("data"),
+) -> None:
+    """Make one table per data set and protocol in leaderboards/tables: Markdown, CSV and LaTeX."""
+    from ltgen_bench.leaderboard.build import build as build_tables
+    from ltgen_bench.leaderboard.build import check as check_tables
+
+    _there(leaderboards)
+    if check:
+        print(f"{check_tables(leaderboards, data_root.expanduser())} files are up to date")
+        return
+    changed = build_tables(leaderboards, data_root.expanduser())
+    for path in changed:
+        print(path)
+    if not changed:
+        print("everything is up to date")
+
+
+def site(
+    out: Annotated[Path, typer.Argument(help="Folder to write; a site of an earlier build in it is replaced.")],
+    leaderboards: Leaderboards = Path("leaderboards"),
+    data_root: o.DataRoot = Path("data"),
+) -> None:
+    """Write the leaderboards as a static site that needs no network: open OUT/index.html."""
+    from ltgen_bench.leaderboard.site import write_site
+
+    _there(leaderboards)
+    pages = write_site(leaderboards, out, data_root.expanduser())
+    print(f"{out / 'index.html'} and {pages} pages of records")
+
+
+def _there(leaderboards: Path) -> None:
+    from ltgen_bench.errors import MissingFileError
+
+    if not leaderboards.is_dir():
+        raise MissingFileError(f"there is no folder {leaderboards}; run this in a checkout, or give --leaderboards")

@@ -1,0 +1,108 @@
+"""`leaderboard build`: every generated file as text, written to `leaderboards/tables/` or compared with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ltgen_bench.errors import UserError
+from ltgen_bench.leaderboard import text
+from ltgen_bench.leaderboard.collect import Board, Entry, boards, read_entries
+from ltgen_bench.leaderboard.published import published_rows, read_published
+from ltgen_bench.leaderboard.reported import published_page, reported_section
+from ltgen_bench.leaderboard.tables import GENERATED, board_files
+from ltgen_bench.storage import write_text
+
+
+class StaleTableError(UserError):
+    """A committed table that is not what the records give."""
+
+
+def render(leaderboards: Path, data_root: Path = Path("data")) -> dict[Path, str]:
+    """Every generated file by its path in `leaderboards/tables/`: a function of records and published numbers only."""
+    publications = read_published(leaderboards / "published")
+    published = published_rows(publications)
+    all_boards = boards(read_entries(leaderboards, data_root))
+    files: dict[Path, str] = {}
+    for board in all_boards:
+        own = [row for row in published if row.dataset == board.dataset]
+        files |= board_files(board, reported_section(own))
+        for entry in board.entries:
+            if (recipe := recipe_toml(entry)) is not None:
+                files[Path("recipes") / board.dataset / f"{entry.name}.toml"] = recipe
+    if publications:
+        files[Path("published.md")] = published_page(publications, published)
+    files[Path("README.md")] = index_page(all_boards, has_published=bool(publications))
+    return files
+
+
+def index_page(all_boards: list[Board], *, has_published: bool) -> str:
+    """The list of tables."""
+    lines = ["# Tables", f"<!-- {GENERATED} -->"]
+    items = []
+    for board in all_boards:
+        count = len(board.entries)
+        title = f"{text.markdown(board.dataset)}, {text.markdown(board.protocol)}"
+        items.append(f"* [{title}]({board.slug}.md): {count} {'method' if count == 1 else 'methods'}")
+    if has_published:
+        items.append("* [Numbers that papers report](published.md), not reproduced here and not ranked")
+    lines.append("\n".join(items) or "There are no records yet.")
+    lines.append("How to read and how to add to them: [leaderboards](../README.md).")
+    return "\n\n".join(lines) + "\n"
+
+
+def recipe_toml(entry: Entry) -> str | None:
+    """The configuration as a file for `ltgen-bench run --config`; None for samples made elsewhere."""
+    config = entry.submission.first.method.config
+    if config is None:
+        return None
+    seed = min(entry.records)
+    head = (
+        "# made by ltgen-bench leaderboard build from the record; runs again with\n"
+        f"#   ltgen-bench run --config <this file> --seed {seed}\n\n"
+    )
+    return head + tomli_w.dumps(_without_none(config))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
+
+
+def build(leaderboards: Path, data_root: Path = Path("data")) -> list[Path]:
+    """Write every file that differs and remove generated ones that nothing gives any more; returns what changed."""
+    files, tables = render(leaderboards, data_root), leaderboards / "tables"
+    changed = []
+    for name, content in files.items():
+        if not (tables / name).is_file() or (tables / name).read_bytes() != content.encode():
+            write_text(tables / name, content)
+            changed.append(tables / name)
+    for path in _surplus(tables, files):
+        path.unlink()
+        changed.append(path)
+    return changed
+
+
+def check(leaderboards: Path, data_root: Path = Path("data")) -> int:
+    """The number of files, all of them up to date; raises StaleTableError that names the first one that is not."""
+    files, tables = render(leaderboards, data_root), leaderboards / "tables"
+    again = "run 'ltgen-bench leaderboard build' and commit the result"
+    for name, content in files.items():
+        path = tables / name
+        if not path.is_file():
+            raise StaleTableError(f"{path} is missing; {again}")
+        if path.read_bytes() != content.encode():
+            raise StaleTableError(f"{path} is out of date; {again}")
+    for path in _surplus(tables, files):
+        raise StaleTableError(f"{path} belongs to no record any more; {again}")
+    return len(files)
+
+
+def _surplus(tables: Path, files: dict[Path, str]) -> list[Path]:
+    """Files below `tables/` that are not generated; only of the kinds that are."""
+    kinds = (".md", ".csv", ".tex", ".toml")
+    found = sorted(path for path in tables.rglob("*") if path.is_file() and path.suffix in kinds)
+    return [path for path in found if path.relative_to(tables) not in files]

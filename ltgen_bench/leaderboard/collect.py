@@ -1,0 +1,172 @@
+"""From the folder `leaderboards/` to boards: submissions of one data set under one protocol, with their status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ltgen_bench.record import Record
+from ltgen_bench.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
+from ltgen_bench.submission.limits import FOLDER_NAME, shown
+from ltgen_bench.submission.verify import Verification, verified_seeds
+
+Status = Literal["submitted", "verified"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a submission, and the verifications that hold for it by seed."""
+
+    submission: Submission
+    verifications: Mapping[int, Verification]
+
+    @property
+    def name(self) -> str:
+        """The submission's folder name, unique within its data set."""
+        return self.submission.path.name
+
+    @property
+    def method(self) -> str:
+        """The method's name as the submitter wrote it: foreign text, to be escaped."""
+        return self.submission.metadata.method
+
+    @property
+    def records(self) -> dict[int, Record]:
+        """Records by seed, ascending."""
+        return self.submission.records
+
+    @property
+    def n(self) -> int:
+        """Number of seeds."""
+        return len(self.records)
+
+    @property
+    def status(self) -> Status:
+        """`verified` when every seed's samples were measured again, else `submitted`."""
+        return "verified" if len(self.verifications) == self.n else "submitted"
+
+    @property
+    def status_text(self) -> str:
+        """The status, and how many seeds are verified where it is some of them."""
+        if self.status == "submitted" and self.verifications:
+            return f"submitted ({len(self.verifications)} of {self.n} seeds verified)"
+        return self.status
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there are enough seeds to be ranked."""
+        return self.n >= SEEDS_WANTED
+
+    def values(self, key: str) -> list[float | None]:
+        """A metric by seed: `fid`, or `groups.few.fid` for a group's."""
+        return [metric(record, key) for record in self.records.values()]
+
+
+@dataclass(frozen=True)
+class Board:
+    """All submissions of one data set (one fingerprint) under one protocol: what may be compared."""
+
+    slug: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def record(self) -> Record:
+        """Any record: they share data set, protocol and extractors."""
+        return self.entries[0].submission.first
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name."""
+        return self.record.dataset.name
+
+    @property
+    def protocol(self) -> str:
+        """The protocol's name."""
+        return self.record.protocol.name
+
+    @property
+    def fid_label(self) -> str:
+        """How the Frechet distance is called: FID for the Inception network, FD[...] for any other."""
+        return self.record.extractors["features"].label
+
+
+def metric(record: Record, key: str) -> float | None:
+    """A number of a record by its key; None where it was not computed."""
+    if key.startswith("groups."):
+        _, group, name = key.split(".")
+        part = record.metrics.groups.get(group)  # type: ignore[call-overload]
+        value = None if part is None else (part.model_extra or {}).get(name)
+    else:
+        value = getattr(record.metrics, key)
+    return None if value is None else float(value)
+
+
+def read_entries(leaderboards: Path, data_root: Path = Path("data")) -> list[Entry]:
+    """Every submission in `leaderboards/records/<data set>/<submission>`, validated, in the order of the paths.
+
+    Raises SubmissionError, one line, for the first that is not valid, and for two that share samples or a name.
+    """
+    root = Path(leaderboards) / "records"
+    if root.is_symlink() or (root.exists() and not root.is_dir()):
+        raise SubmissionError(f"{root} is not a folder")
+    entries: list[Entry] = []
+    for dataset_folder in sorted(root.iterdir()) if root.exists() else []:
+        if dataset_folder.is_symlink() or not dataset_folder.is_dir():
+            raise SubmissionError(f"{root}: {shown(dataset_folder.name)} is not a data set's folder")
+        for folder in sorted(dataset_folder.iterdir()):
+            if folder.is_symlink() or not folder.is_dir() or not FOLDER_NAME.fullmatch(folder.name):
+                raise SubmissionError(f"{dataset_folder}: {shown(folder.name)} is not a submission's folder")
+            submission = validate_submission(folder, data_root, pixels=False)
+            if submission.first.dataset.name != dataset_folder.name:
+                raise SubmissionError(f"{folder}: its data set is {submission.first.dataset.name}; move it there")
+            entries.append(Entry(submission, verified_seeds(leaderboards, submission)))
+    _refuse_duplicates(entries)
+    return entries
+
+
+def _refuse_duplicates(entries: list[Entry]) -> None:
+    samples: dict[str, Path] = {}
+    names: dict[tuple[str, str, str], Path] = {}
+    for entry in entries:
+        path = entry.submission.path
+        for record in entry.records.values():
+            if other := samples.get(record.samples.sha256):
+                raise SubmissionError(f"{other} and {path} measured the same samples")
+            samples[record.samples.sha256] = path
+        first = entry.submission.first
+        key = (first.dataset.name, first.protocol.name, entry.method.casefold())
+        if key in names:
+            raise SubmissionError(
+                f"{names[key]} and {path} are both called {shown(entry.method)}; give one another name"
+            )
+        names[key] = path
+
+
+def boards(entries: list[Entry]) -> list[Board]:
+    """Entries grouped into what may be compared, in the order of data set and protocol.
+
+    Two fingerprints, or two extractor weights, under one name never share a board: the later ones carry their hash.
+    """
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        first = entry.submission.first
+        key = (
+            first.dataset.name,
+            first.protocol.name,
+            first.protocol_hash,
+            first.dataset.fingerprint,
+            first.dataset.reference.fingerprint,
+            *(f"{role}:{e.weights_sha256}:{e.version}:{e.precision}" for role, e in sorted(first.extractors.items())),
+        )
+        groups.setdefault(key, []).append(entry)
+    counts = Counter((key[0], key[1]) for key in groups)
+    result = []
+    for key, members in sorted(groups.items()):
+        slug = f"{key[0]}--{key[1]}"
+        if counts[key[0], key[1]] > 1:
+            slug += f"--{key[3][:8]}"
+        result.append(Board(slug, tuple(members)))
+    return result

@@ -1,0 +1,139 @@
+"""Means over seeds, ranks, the best of a column, and differences that are more than noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ltgen_bench.leaderboard.collect import Board, Entry
+from ltgen_bench.metrics import SeedDifference, paired_difference
+
+RANKED_BY = "fid"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric as a column; `title` may hold `{fid}`, the board's name of the Frechet distance."""
+
+    key: str
+    title: str
+    higher_is_better: bool
+    decimals: int
+
+
+MAIN = (
+    Column("fid", "{fid}", False, 2),
+    Column("inception_score", "IS", True, 2),
+    Column("f8", "F8", True, 3),
+    Column("recall", "Recall", True, 3),
+    Column("f1_8", "F1/8", True, 3),
+    Column("precision", "Precision", True, 3),
+    Column("groups.few.fid", "Tail {fid}", False, 2),
+    Column("groups.medium.fid", "Medium {fid}", False, 2),
+    Column("groups.many.fid", "Head {fid}", False, 2),
+    Column("groups.few.recall", "Tail recall", True, 3),
+    Column("groups.medium.recall", "Medium recall", True, 3),
+    Column("groups.many.recall", "Head recall", True, 3),
+)
+# Only in the CSV: a table on paper has no room for them.
+FURTHER = (
+    Column("kid", "KID", False, 4),
+    Column("density", "Density", True, 3),
+    Column("coverage", "Coverage", True, 3),
+    Column("label_accuracy", "Label accuracy", True, 3),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry in its place: `rank` is None without enough seeds or without the number that ranks."""
+
+    entry: Entry
+    rank: int | None
+    mean: dict[str, float | None]
+    std: dict[str, float | None]  # sample standard deviation over seeds; None with one seed
+    difference: SeedDifference | None  # to the row ranked first, over shared seeds; None where seeds do not pair
+
+
+def rows(board: Board) -> list[Row]:
+    """The board's entries in order: ranked ones by their mean FID, then the others by theirs."""
+    summary = _summary(board)
+    columns = [column.key for column in (*MAIN, *FURTHER)]
+    means: dict[str, dict[str, float | None]] = {}
+    stds: dict[str, dict[str, float | None]] = {}
+    for entry in board.entries:
+        # a mean over some of the seeds would be another number: all of them, or none
+        whole = {key for key in columns if summary["count"].get((entry.name, key), 0) == entry.n}
+        means[entry.name] = {key: float(summary["mean"][entry.name, key]) if key in whole else None for key in columns}
+        stds[entry.name] = {
+            key: float(summary["std"][entry.name, key]) if key in whole and entry.n > 1 else None for key in columns
+        }
+
+    def place(entry: Entry) -> tuple[bool, float, str]:
+        mean = means[entry.name][RANKED_BY]
+        return (not entry.comparable or mean is None, float("inf") if mean is None else mean, entry.name)
+
+    ordered = sorted(board.entries, key=place)
+    first = ordered[0] if not place(ordered[0])[0] else None
+    decimals = shown_decimals(board, MAIN[0], [means[entry.name][RANKED_BY] for entry in ordered])
+    result: list[Row] = []
+    for position, entry in enumerate(ordered, start=1):
+        mean = means[entry.name][RANKED_BY]
+        rank: int | None = None if place(entry)[0] else position
+        if rank is not None and mean is not None and result and result[-1].rank is not None:
+            above = result[-1].mean[RANKED_BY]
+            if above is not None and f"{above:.{decimals}f}" == f"{mean:.{decimals}f}":
+                rank = result[-1].rank  # what is shown alike is ranked alike
+        difference = None if first is None or entry is first else seed_difference(entry, first)
+        result.append(Row(entry, rank, means[entry.name], stds[entry.name], difference))
+    return result
+
+
+def _summary(board: Board) -> pd.DataFrame:
+    """Mean, standard deviation and count over seeds, indexed by (entry, metric)."""
+    long = pd.DataFrame(
+        [
+            (entry.name, column.key, value)
+            for entry in board.entries
+            for column in (*MAIN, *FURTHER)
+            for value in entry.values(column.key)
+        ],
+        columns=["entry", "metric", "value"],
+    ).astype({"value": "float64"})
+    return long.groupby(["entry", "metric"])["value"].agg(["mean", "std", "count"])
+
+
+def seed_difference(a: Entry, b: Entry, key: str = RANKED_BY) -> SeedDifference | None:
+    """The paired difference of two entries in a metric, a minus b; None where their seeds do not pair.
+
+    Seeds pair when both ran here with the same ones: an equal seed then means equal labels and equal initial noise.
+    """
+    if set(a.records) != set(b.records) or a.n < 2:
+        return None
+    if a.submission.first.method.config is None or b.submission.first.method.config is None:
+        return None
+    ours, theirs = a.values(key), b.values(key)
+    if any(value is None for value in (*ours, *theirs)):
+        return None
+    return paired_difference([float(v or 0) for v in ours], [float(v or 0) for v in theirs])
+
+
+def shown_decimals(board: Board, column: Column, means: list[float | None]) -> int:
+    """Decimals of a column: one more where a distance below 1 is shown."""
+    small = any(mean is not None and abs(mean) < 1 for mean in means)
+    return column.decimals + (1 if small and column.decimals == 2 else 0)
+
+
+def best(column: Column, shown: list[str], ordered: list[Row]) -> set[int]:
+    """Positions of the best value among the ranked rows; ties of what is shown are all best, one row alone is none."""
+    values = [
+        (row.mean[column.key], index)
+        for index, row in enumerate(ordered)
+        if row.rank is not None and row.mean[column.key] is not None
+    ]
+    if len(values) < 2:
+        return set()
+    chosen = (max if column.higher_is_better else min)(values, key=lambda pair: pair[0] or 0.0)
+    winner = shown[chosen[1]].split(" ")[0]
+    return {index for _, index in values if shown[index].split(" ")[0] == winner}

@@ -1,0 +1,43 @@
+"""Foreign text for Markdown and LaTeX, so that it stays text; HTML is left to jinja2's autoescape."""
+
+from __future__ import annotations
+
+from ltgen_bench.submission.limits import printable
+
+_MARKDOWN = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "|": "&#124;",  # a backslash before it does not survive inside every renderer's tables
+    "`": "&#96;",
+    "\\": "&#92;",
+} | {character: f"\\{character}" for character in "*_[]#~!$@"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+}
+
+
+def markdown(text: str) -> str:
+    """Text as it reads, in a Markdown line or table cell: no markup, no HTML, no second line."""
+    return "".join(_MARKDOWN.get(character, character) for character in printable(text))
+
+
+def latex(text: str) -> str:
+    """Text as it reads, in LaTeX."""
+    return "".join(_LATEX.get(character, character) for character in printable(text))
