@@ -1,0 +1,90 @@
+"""What each process of `test_distributed.py` does; started by torchrun with the folder to write to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from baselines.coral import CORAL
+from baselines_support import make_trainer, tiny_run
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ltgen_bench.distributed import gather_with_gradient, join_world, leave_world
+from ltgen_bench.errors import TrainingError
+from ltgen_bench.methods import DiffusionBatch
+from ltgen_bench.resolve import ResolvedRun
+
+RUNS = {
+    "ddpm": {},
+    "cbdm": {},
+    "t2h": {},
+    "coral": {"weight": 1.0},
+    "ambient-contrastive": {"weight": 1.0},
+    "coral-without-weight": {"weight": 0.0},  # its head is never used
+    "coral-triplets": {"weight": 1.0, "loss": "ProxyNCALoss"},  # a loss with weights of its own
+}
+TRAINING = {"steps": 4, "batch_size": 32, "label_drop": 0.3}
+
+
+def comparison_run(title: str) -> ResolvedRun:
+    name = title if title == "ambient-contrastive" else title.split("-")[0]
+    return tiny_run(name, method=RUNS[title], training=TRAINING)
+
+
+class Sometimes(CORAL):
+    """Its head is used in every second step only, and only by the first process."""
+
+    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
+        losses = super(CORAL, self).losses(batch)
+        if batch.step % 2 and batch.first == 0:
+            bottleneck = self.network(batch.x_t, batch.t, batch.conditioning).bottleneck
+            losses["own"] = self.extra["head"](bottleneck).square().mean()
+        else:
+            losses["own"] = batch.x0.new_zeros(())
+        return losses
+
+
+def gather(folder: Path, rank: int) -> None:
+    """A loss over all rows on every process, its gradients averaged as DistributedDataParallel does."""
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Linear(4, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(3, 4, generator=generator))
+        layer.bias.zero_()
+    rows = torch.randn(6, 4, generator=generator)[3 * rank : 3 * rank + 3]
+    z = gather_with_gradient(normalize(layer(rows), dim=1))
+    (gradient,) = torch.autograd.grad((z @ z.T).exp().sum(), layer.weight)
+    torch.distributed.all_reduce(gradient)
+    kept = gather_with_gradient(torch.tensor([rank == 0, True, False]))
+    if rank == 0:
+        save_file({"gradient": gradient / 2, "z": z.detach(), "kept": kept}, folder / "gather.safetensors")
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    world = join_world()
+    gather(folder, world.rank)
+    for title in RUNS:
+        make_trainer(comparison_run(title), folder / title).run()
+    sometimes = make_trainer(tiny_run("coral", training=TRAINING), folder / "sometimes")
+    sometimes.method.__class__ = Sometimes
+    sometimes._loss_module._losses = sometimes.method.losses  # type: ignore[assignment]
+    sometimes.run()
+
+    broken = make_trainer(comparison_run("ddpm"), folder / "broken")
+    losses = broken.method.losses
+    nan = float("nan") if world.rank == 1 else 1.0
+    broken._loss_module._losses = lambda batch: {k: v * nan for k, v in losses(batch).items()}  # type: ignore[assignment]
+    try:
+        broken.run()
+    except TrainingError as error:  # on both processes, or this one would wait for ever
+        (folder / f"broken-{world.rank}").write_text(str(error))
+    world.barrier()
+    leave_world()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
