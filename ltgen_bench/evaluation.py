@@ -13,14 +13,29 @@ from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
 from ltgen_bench.devices import memory_errors, resolve_device
 from ltgen_bench.errors import MissingFileError, SamplesError
-from ltgen_bench.features import ExtractedFeatures, Extractor, FeatureCache, extract_features, load_extractor
+from ltgen_bench.features import (
+    ExtractedFeatures,
+    Extractor,
+    FeatureCache,
+    extract_features,
+    feature_key,
+    load_extractor,
+)
 from ltgen_bench.features import missing_weights as missing_extractor_weights
-from ltgen_bench.metrics import FeatureArrays, MemorisationInputs, MetricReport, MetricSettings, compute_metrics
+from ltgen_bench.metrics import (
+    FeatureArrays,
+    GaussianStatistics,
+    MemorisationInputs,
+    MetricReport,
+    MetricSettings,
+    compute_metrics,
+    gaussian_statistics,
+)
 from ltgen_bench.progress import Progress
 from ltgen_bench.protocol import Protocol, get_protocol
 from ltgen_bench.record import DatasetPart, ExtractorPart, ReferencePart, SamplesPart
 from ltgen_bench.samples import Samples
-from ltgen_bench.storage import MissingFile
+from ltgen_bench.storage import MissingFile, sha256_json
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,7 @@ def check_samples(samples: Samples, dataset: Dataset, source: str = "the samples
         raise SamplesError(
             f"{source} are {height}x{width} px with {channels} channel(s); "
             f"{dataset.name} has {wanted[1]}x{wanted[2]} px with {wanted[0]}"
+            + ("; give --resize antialias to resize them" if channels == wanted[0] and height == width else "")
         )
     if len(samples) == 0:
         raise SamplesError(f"{source} are empty")
@@ -213,6 +229,7 @@ def _evaluate(
         class_count=dataset.class_count,
         groups=dataset.groups.as_dict(),
         classifier_probabilities=generated.probabilities if classifier is not None else None,
+        reference_statistics=_reference_statistics(real, reference.images, len(samples), main, cache),
         training=_memorisation_inputs(samples, train, held_out, features, main),
         progress=progress.say,
         device=str(device),
@@ -232,6 +249,24 @@ def _evaluate(
             "manifold": extractor_part(manifold, protocol),
         },
     )
+
+
+def _reference_statistics(
+    real: FeatureArrays, images: np.ndarray, samples: int, extractor: Extractor, cache: FeatureCache | None
+) -> GaussianStatistics | None:
+    """The reference's mean and covariance, from the cache where they are known; keyed by content, like the features.
+
+    None where there are too few images for a covariance of full rank: then FID works on the features themselves.
+    """
+    if min(samples, len(images)) <= extractor.dim or cache is None:
+        return None
+    key = sha256_json({"statistics of": feature_key(images, extractor)})
+    stored = cache.get(key)
+    if stored is not None:
+        return GaussianStatistics(stored["mu"], stored["sigma"], len(images))
+    statistics = gaussian_statistics(real.features)
+    cache.put(key, {"mu": statistics.mean, "sigma": statistics.covariance}, extractor=extractor.name)
+    return statistics
 
 
 def _memorisation_inputs(

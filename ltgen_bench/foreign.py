@@ -14,6 +14,7 @@ from ltgen_bench.progress import Progress
 from ltgen_bench.record import MethodPart, MetricsPart, Record, TimingPart, write_record
 from ltgen_bench.report import write_figures
 from ltgen_bench.resolve import ResolvedRun
+from ltgen_bench.sample_sources import resize_samples
 from ltgen_bench.samples import Samples
 
 
@@ -35,6 +36,11 @@ def evaluate_foreign(
     `before` is called between the checks that need nothing and those that need data and weights.
     """
     dataset, protocol, config = resolved.dataset, resolved.config.protocol, resolved.config
+    size, wanted = samples.images.shape[2:], dataset.image_shape[1]
+    resized_from = None
+    if protocol.resize == "antialias" and size != dataset.image_shape[1:] and size[0] == size[1]:
+        resized_from = size[0]
+        samples = resize_samples(samples, wanted)
     check_samples(samples, dataset, source)
     if len(samples) != protocol.samples:
         progress.say(f"{len(samples):,} samples instead of the protocol's {protocol.samples:,}: recorded as custom")
@@ -50,6 +56,7 @@ def evaluate_foreign(
         device=device,
         batch_size=config.execution.evaluation_batch_size,
         progress=progress,
+        resized_from=resized_from,
     )
     record = Record(
         method=MethodPart(name=name, title=name),
@@ -70,6 +77,6 @@ def evaluate_foreign(
         ),
     )
     folder = out or runs_dir / dataset.name / "evaluated" / evaluation.samples.sha256[:10]
-    write_figures(folder, record, samples)
+    write_figures(folder, record, samples, dataset.train())
     write_record(folder / "record.json", record)
     return folder, record

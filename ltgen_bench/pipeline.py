@@ -234,7 +234,7 @@ class Run:
         )
         seconds = time.monotonic() - started
         record = self._record(evaluation, method, device, seconds)
-        write_figures(self.folder.figures, record, samples)
+        write_figures(self.folder.figures, record, samples, self.resolved.dataset.train())
         write_record(self.folder.record, record)
         return record
 

@@ -6,10 +6,11 @@ is read, and pickled objects are refused.
 
 from __future__ import annotations
 
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ltgen_bench.errors import SamplesError
 from ltgen_bench.storage import atomic_path, sha256_arrays
 
 MAX_SAMPLES = 10_000_000
-MAX_BYTES = 64 << 30
+MAX_BYTES = 16 << 30  # 50,000 images of 256 px are 10 GB
 MAX_SIDE = 4096  # pixels
 
 
@@ -97,28 +98,37 @@ def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
                 if not entry.filename.endswith(".npy"):
                     continue
                 with archive.open(entry) as file:
-                    version = np.lib.format.read_magic(file)
-                    read = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    shape, _, dtype = read(file)
+                    shape, dtype = _read_header(file)
                     header_bytes = file.tell()
                 name = entry.filename.removesuffix(".npy")
-                if dtype.hasobject:
-                    raise SamplesError(f"{path}: {name!r} holds pickled Python objects, which are never read")
-                size = dtype.itemsize
-                for length in shape:
-                    size *= int(length)
-                if size > MAX_BYTES or size + header_bytes != entry.file_size:
-                    raise SamplesError(
-                        f"{path}: {name!r} says {size} bytes and stores {entry.file_size - header_bytes}"
-                    )
-                headers[name] = (tuple(int(length) for length in shape), dtype)
+                _check_stored(path, name, shape, dtype, entry.file_size - header_bytes)
+                headers[name] = (shape, dtype)
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise SamplesError(f"{path} is not a readable .npz file ({_first_line(error)})") from error
     return headers
+
+
+def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an `.npy` without reading the data; raises SamplesError as `npz_headers` does."""
+    if not path.is_file():
+        raise SamplesError(f"there is no samples file {path}")
+    try:
+        with path.open("rb") as file:
+            shape, dtype = _read_header(file)
+            stored = path.stat().st_size - file.tell()
+    except (ValueError, OSError, EOFError) as error:
+        raise SamplesError(f"{path} is not a readable .npy file ({_first_line(error)})") from error
+    _check_stored(path, path.name, shape, dtype, stored)
+    return shape, dtype
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Map an `.npy` whose header was checked into memory, read-only; raises SamplesError when it is damaged."""
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise SamplesError(f"{path} is damaged ({_first_line(error)})") from error
+    return array
 
 
 def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -128,6 +138,24 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in names}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
         raise SamplesError(f"{path} is damaged ({_first_line(error)})") from error
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    return tuple(int(length) for length in shape), dtype
+
+
+def _check_stored(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], stored: int) -> None:
+    """Refuse objects, and headers that promise another size than what is there."""
+    if dtype.hasobject:
+        raise SamplesError(f"{path}: {name!r} holds pickled Python objects, which are never read")
+    size = dtype.itemsize * math.prod(shape)
+    if size > MAX_BYTES or size != stored:
+        raise SamplesError(f"{path}: {name!r} says {size} bytes and stores {stored}")
 
 
 def _first_line(error: BaseException) -> str:

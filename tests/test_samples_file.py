@@ -69,7 +69,10 @@ def test_writing_and_reading_gives_the_same(tmp_path: Path) -> None:
         ({"arr_0": IMAGES, "labels": LABELS[:, None]}, "'labels' has the shape (6, 1); 6 images need (6,)"),
         ({"arr_0": IMAGES, "labels": LABELS + 0.5}, "'labels' has the dtype float64; labels are integers"),
         ({"arr_0": IMAGES, "labels": LABELS - 1}, "label -1 is negative"),
-        ({"arr_0": IMAGES, "labels": np.array([None] * 6)}, "'labels' holds pickled Python objects, which are never read"),
+        (
+            {"arr_0": IMAGES, "labels": np.array([None] * 6)},
+            "'labels' holds pickled Python objects, which are never read",
+        ),
         ({"arr_0": np.zeros((1, 5000, 1, 1), np.uint8), "labels": LABELS[:1]}, "which is beyond what is read here"),
     ],
 )

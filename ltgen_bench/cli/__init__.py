@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ltgen_bench.cli import evaluate, inspect, leaderboard, run, submit
+from ltgen_bench.cli import compare, evaluate, inspect, leaderboard, metrics, run, submit
 from ltgen_bench.errors import UserError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 run.add_commands(app)
 evaluate.add_commands(app)
+metrics.add_commands(app)
+compare.add_commands(app)
 inspect.add_commands(app)
 submit.add_commands(app)
 leaderboard.add_commands(app)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ltgen_bench.cli import options as o
+from ltgen_bench.config import merge
 from ltgen_bench.errors import ConfigError
+
+FIGURES = ("samples.png", "per-class.png", "closest-pairs.png")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -18,9 +21,11 @@ def add_commands(app: typer.Typer) -> None:
 
 def evaluate(
     samples: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            help="An .npz with arr_0 uint8 (N,H,W,C) and labels (N,), or a run's folder.", metavar="SAMPLES"
+            help="An .npz with arr_0 uint8 (N,H,W,C) and labels (N,); several such shards; images.npy labels.npy; a "
+            "folder of class folders; or a run's folder.",
+            metavar="SAMPLES",
         ),
     ],
     dataset: o.DatasetName = None,
@@ -31,6 +36,9 @@ def evaluate(
     image_size: o.ImageSize = None,
     protocol: o.ProtocolName = None,
     features: o.Features = None,
+    resize: Annotated[
+        Literal["antialias"] | None, typer.Option(help="Resize samples of another size; recorded, and '+custom'.")
+    ] = None,
     method_name: Annotated[str, typer.Option(help="What to call the model in tables and in the record.")] = "unnamed",
     seed: o.Seed = None,
     out: Annotated[
@@ -46,44 +54,43 @@ def evaluate(
 ) -> None:
     """Measure samples from any model: no training stack, no checkpoint needed.
 
-    Another number of samples than the protocol's is measured too, and the protocol is then called '+custom'.
+    Another number of samples than the protocol's is measured too, and the protocol is then called '+custom'. Features
+    are cached by content, so an evaluation that was stopped goes on where it was.
 
     Example: ltgen-bench evaluate samples.npz --dataset cifar10lt --method-name "my GAN"
     """
+    from ltgen_bench.foreign import evaluate_foreign
     from ltgen_bench.pipeline import prepare
     from ltgen_bench.resolve import resolve
     from ltgen_bench.run_folder import RunFolder
+    from ltgen_bench.sample_sources import load_samples
 
-    if samples.is_dir() and (samples / "config.toml").is_file():
-        folder = RunFolder(samples)
-        if dataset is None:
-            layers = o.configuration_layers(
-                config=folder.config, overrides=overrides, protocol=protocol, features=features, device=device
-            )
-            method_name = str(layers["method"]["name"]) if method_name == "unnamed" else method_name
-            seed = layers.get("seed") if seed is None else seed
-            samples = folder.samples
-        else:
-            raise ConfigError(f"{samples} is a run and knows its data set; leave out --dataset")
+    data_root = data_root.expanduser()
+    if len(samples) == 1 and (samples[0] / "config.toml").is_file():
+        if dataset is not None:
+            raise ConfigError(f"{samples[0]} is a run and knows its data set; leave out --dataset")
+        folder = RunFolder(samples[0])
+        layers = o.configuration_layers(
+            config=folder.config, overrides=overrides, protocol=protocol, features=features, device=device
+        )
+        method_name = str(layers["method"]["name"]) if method_name == "unnamed" else method_name
+        seed = layers.get("seed") if seed is None else seed
+        samples = [folder.samples]
+    elif dataset is None:
+        raise ConfigError("which data set are the samples of? give --dataset; 'ltgen-bench list datasets' lists them")
     else:
-        if dataset is None:
-            raise ConfigError(
-                "which data set are the samples of? give --dataset; 'ltgen-bench list datasets' lists them"
-            )
         layers = o.configuration_layers(
             config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
             reference_path=reference_path, image_size=image_size, protocol=protocol, features=features, device=device,
         )  # fmt: skip
-    from ltgen_bench.foreign import evaluate_foreign
-    from ltgen_bench.samples import read_samples
-
-    data_root = data_root.expanduser()
-    loaded = read_samples(samples)
+    if resize is not None:
+        layers = merge(layers, {"protocol": {"resize": resize}})
     resolved = resolve(layers, data_root)
+    loaded = load_samples(samples, resolved.dataset.class_names, data_root / ".cache" / "samples")
     where, progress = o.places(data_root, weights), o.make_progress(quiet)
     folder_out, record = evaluate_foreign(
-        loaded, resolved, where, progress, source=str(samples), name=method_name, seed=seed, runs_dir=runs_dir, out=out,
-        before=lambda: prepare(resolved, where, progress),
+        loaded, resolved, where, progress, source=", ".join(map(str, samples)), name=method_name, seed=seed,
+        runs_dir=runs_dir, out=out, before=lambda: prepare(resolved, where, progress),
     )  # fmt: skip
     if as_json:
         o.print_json(record.model_dump(mode="json"))
@@ -91,5 +98,5 @@ def evaluate(
     from ltgen_bench.report import record_tables
 
     parts: list[Any] = [*record_tables(record), "", f"record   {folder_out / 'record.json'}"]
-    parts += [f"figures  {folder_out / 'samples.png'}", f"         {folder_out / 'per-class.png'}"]
+    parts += [f"figures  {folder_out / name}" for name in FIGURES if (folder_out / name).exists()]
     o.print_tables(parts)

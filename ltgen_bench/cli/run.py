@@ -85,8 +85,7 @@ def run(
             "",
             f"record   {folder.record}",
             f"samples  {folder.samples}",
-            f"figures  {folder.figures / 'samples.png'}",
-            f"         {folder.figures / 'per-class.png'}",
+            *(f"figures  {file}" for file in sorted(folder.figures.glob("*.png"), reverse=True)),
         ]
     )
 

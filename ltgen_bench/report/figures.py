@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ltgen_bench.datasets import ImageSet
 from ltgen_bench.record import Record
+from ltgen_bench.report.copies import closest_pairs_figure
 from ltgen_bench.report.grid import sample_grid
 from ltgen_bench.samples import Samples
 from ltgen_bench.storage import atomic_path
@@ -17,23 +19,27 @@ GROUP_TITLES = {"many": "head (many)", "medium": "medium", "few": "tail (few)"}
 MAX_LABELS = 40  # class names below the bars; more would not be readable
 
 
-def write_figures(folder: Path, record: Record, samples: Samples) -> list[Path]:
-    """Write `samples.png` and `per-class.png`; returns their paths."""
+def write_figures(folder: Path, record: Record, samples: Samples, training: ImageSet) -> list[Path]:
+    """Write `samples.png`, `per-class.png` and `closest-pairs.png`; returns their paths."""
     import matplotlib
 
     matplotlib.use("Agg")  # no display is needed, and none is opened
     import matplotlib.pyplot as plt
 
-    dataset = record.dataset
+    dataset, memorisation = record.dataset, record.metrics.memorisation
     title = f"{record.method.title or record.method.name} on {dataset.name}: samples, head to tail"
-    written = []
-    for name, figure in (
-        (
-            "samples.png",
-            sample_grid(samples.images, samples.labels, dataset.class_names, dataset.class_counts, title=title),
+    figures: dict[str, Any] = {
+        "samples.png": sample_grid(
+            samples.images, samples.labels, dataset.class_names, dataset.class_counts, title=title
         ),
-        ("per-class.png", per_class_bars(record)),
-    ):
+        "per-class.png": per_class_bars(record),
+    }
+    if memorisation:
+        figures["closest-pairs.png"] = closest_pairs_figure(
+            samples.images, training.images, training.labels, memorisation, dataset.class_names
+        )
+    written = []
+    for name, figure in figures.items():
         path = folder / name
         with atomic_path(path) as temporary:
             figure.savefig(temporary, metadata={"Software": None})

@@ -1,17 +1,19 @@
-"""A record's numbers as tables for a terminal: overall, by group, by class."""
+"""Numbers as tables for a terminal: overall, by group, by class."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ltgen_bench.record import Interval, Record
+from ltgen_bench.record import Record
 
 GROUP_TITLES = {"many": "head (many)", "medium": "medium", "few": "tail (few)"}
-MAX_CLASS_ROWS = 30  # more classes are summarised by the extremes and left to the record
+MAX_CLASS_ROWS = 30  # with more classes, the ten largest and the ten smallest are shown
 
 # key in the record, title, whether higher is better
 OVERALL = (
     ("fid", "{label}", False),
+    ("fid_infinity", "{label}, infinite samples", False),
     ("kid", "KID", False),
     ("inception_score", "Inception Score", True),
     ("f8", "F8 (recall of PRD)", True),
@@ -34,65 +36,136 @@ COLUMNS = (
 
 
 def record_tables(record: Record) -> list[Any]:
-    """Rich renderables: the overall numbers, the groups, the classes, and the reasons for what is missing."""
-    from rich.table import Table
-    from rich.text import Text
-
-    metrics, dataset = record.metrics, record.dataset
-    label = record.extractors["features"].label
+    """Rich renderables of a record's metrics."""
+    dataset = record.dataset
     heading = (
         f"{record.method.title or record.method.name} on {dataset.name}, {record.samples.count:,} samples, "
         f"protocol {record.protocol.name}" + (f", seed {record.seed}" if record.seed is not None else "")
     )
-    overall = Table(title=Text(heading), title_justify="left", title_style="bold")
-    overall.add_column("metric")
-    overall.add_column("value", justify="right")
-    overall.add_column("confidence interval", justify="right")
-    overall.add_column("better")
+    return metric_tables(
+        record.metrics.model_dump(mode="json"),
+        heading=heading,
+        label=record.extractors["features"].label,
+        class_names=dataset.class_names,
+        class_counts=dataset.class_counts,
+    )
+
+
+def metric_tables(
+    metrics: Mapping[str, Any],
+    *,
+    heading: str,
+    label: str,
+    class_names: Sequence[str],
+    class_counts: Sequence[int] | None,
+) -> list[Any]:
+    """Rich renderables: overall numbers, groups, classes, memorisation, and the reasons for what is missing.
+
+    `metrics` has the keys of a record's `metrics`; `label` is what the Frechet distance is called; without
+    `class_counts` (training images) classes keep their order.
+    """
+    from rich.text import Text
+
+    parts: list[Any] = [_overall(metrics, heading, label)]
+    if metrics.get("groups"):
+        parts.append(_groups(metrics["groups"], label))
+    if metrics.get("per_class"):
+        parts.append(_classes(metrics["per_class"], label, class_names, class_counts))
+    if metrics.get("memorisation"):
+        parts.append(_memorisation(metrics["memorisation"]))
+    parts += [Text(f"{name}: {reason}") for name, reason in metrics["notes"].items() if reason != "not asked for"]
+    return parts
+
+
+def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
+    from rich.text import Text
+
+    table = _table(heading)
+    for column, justify in (
+        ("metric", "left"),
+        ("value", "right"),
+        ("confidence interval", "right"),
+        ("better", "left"),
+    ):
+        table.add_column(column, justify=justify)
     for key, title, higher in OVERALL:
-        value = getattr(metrics, key)
-        deviation = getattr(metrics, f"{key}_std", None)
+        value, reason = metrics.get(key), metrics["notes"].get(key)
+        if value is None and (reason is None or reason == "not asked for"):
+            continue
+        deviation = metrics.get(f"{key}_std")
         shown = number(value) + (f" ± {number(deviation)}" if value is not None and deviation is not None else "")
-        overall.add_row(
+        table.add_row(
             Text(title.format(label=label)),
             shown,
-            interval(metrics.confidence.get(key)),
+            interval(metrics["confidence"].get(key)),
             "higher" if higher else "lower",
         )
+    return table
 
-    groups = Table(title="by group of classes", title_justify="left", title_style="bold")
-    groups.add_column("group")
-    groups.add_column("classes", justify="right")
-    group_values = {name: dict(values.model_extra or {}) for name, values in metrics.groups.items()}
-    group_keys = [(k, t) for k, t in COLUMNS if any(values.get(k) is not None for values in group_values.values())]
-    for _, title in group_keys:
-        groups.add_column(Text(title.format(label=label)), justify="right")
+
+def _groups(groups: Mapping[str, Mapping[str, Any]], label: str) -> Any:
+    from rich.text import Text
+
+    table = _table("by group of classes")
+    table.add_column("group")
+    table.add_column("classes", justify="right")
+    keys = [(key, title) for key, title in COLUMNS if any(values.get(key) is not None for values in groups.values())]
+    for _, title in keys:
+        table.add_column(Text(title.format(label=label)), justify="right")
     for name, title in GROUP_TITLES.items():
-        values = group_values.get(name, {})  # type: ignore[call-overload]
-        members = dataset.groups.get(name, [])  # type: ignore[call-overload]
-        groups.add_row(title, str(len(members)), *(number(values.get(key)) for key, _ in group_keys))
+        values = groups.get(name, {})
+        table.add_row(title, str(len(values.get("classes", []))), *(number(values.get(key)) for key, _ in keys))
+    return table
 
-    classes = Table(title="by class, head to tail", title_justify="left", title_style="bold")
-    for column in ("class", "training images", "samples"):
-        classes.add_column(column, justify="left" if column == "class" else "right")
-    lists = metrics.per_class.model_extra or {}
-    class_keys = [(k, t) for k, t in COLUMNS if any(value is not None for value in lists.get(k, []))]
-    for _, title in class_keys:
-        classes.add_column(Text(title.format(label=label)), justify="right")
-    order = sorted(range(len(dataset.class_names)), key=lambda index: (-dataset.class_counts[index], index))
-    shown_classes = order if len(order) <= MAX_CLASS_ROWS else [*order[:10], *order[-10:]]
-    for index in shown_classes:
+
+def _classes(
+    per_class: Mapping[str, Sequence[Any]], label: str, class_names: Sequence[str], class_counts: Sequence[int] | None
+) -> Any:
+    from rich.text import Text
+
+    table = _table("by class, head to tail" if class_counts else "by class")
+    table.add_column("class")
+    if class_counts:
+        table.add_column("training images", justify="right")
+    table.add_column("samples", justify="right")
+    keys = [(key, t) for key, t in COLUMNS if any(value is not None for value in per_class.get(key) or [])]
+    for _, title in keys:
+        table.add_column(Text(title.format(label=label)), justify="right")
+    order = list(range(len(class_names)))
+    if class_counts:
+        order.sort(key=lambda index: (-class_counts[index], index))
+    shown = order if len(order) <= MAX_CLASS_ROWS else [*order[:10], *order[-10:]]
+    for index in shown:
         if len(order) > MAX_CLASS_ROWS and index == order[-10]:
-            classes.add_row("…", *[""] * (2 + len(class_keys)))
-        classes.add_row(
-            Text(dataset.class_names[index]),
-            f"{dataset.class_counts[index]:,}",
-            f"{metrics.per_class.n_generated[index]:,}",
-            *(number(lists[key][index]) for key, _ in class_keys),
+            table.add_row(f"... {len(order) - 20} more in the record")
+        table.add_row(
+            Text(class_names[index]),
+            *([f"{class_counts[index]:,}"] if class_counts else []),
+            f"{per_class['n_generated'][index]:,}",
+            *(number(per_class[key][index]) for key, _ in keys),
         )
-    parts: list[Any] = [overall, groups, classes]
-    parts += [Text(f"{name}: {reason}") for name, reason in metrics.notes.items() if reason != "not asked for"]
-    return parts
+    return table
+
+
+def _memorisation(memorisation: Mapping[str, Mapping[str, Any]]) -> Any:
+    table = _table("memorisation: samples nearer to a training image than almost all held-out images are")
+    for column in ("distance in", "closer than the threshold", "head (many)", "medium", "tail (few)"):
+        table.add_column(column, justify="left" if column == "distance in" else "right")
+    for space, found in memorisation.items():
+        groups = found.get("groups") or {}
+        table.add_row(
+            space,
+            percent(found.get("fraction")),
+            *(percent(groups.get(name)) for name in GROUP_TITLES),
+        )
+    return table
+
+
+def _table(title: str) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    return Table(title=Text(title), title_justify="left", title_style="bold")
 
 
 def number(value: Any) -> str:
@@ -105,6 +178,11 @@ def number(value: Any) -> str:
     return f"{value:.{4 if size < 1 else 3 if size < 10 else 2 if size < 100 else 1}f}"
 
 
-def interval(value: Interval | None) -> str:
+def percent(value: float | None) -> str:
+    """A fraction in per cent."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def interval(value: Mapping[str, Any] | None) -> str:
     """An interval as `low … high`; empty when there is none."""
-    return "" if value is None else f"{number(value.low)} … {number(value.high)}"
+    return "" if value is None else f"{number(value['low'])} … {number(value['high'])}"

@@ -1,0 +1,83 @@
+"""`compare`: several records side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ltgen_bench.cli import options as o
+from ltgen_bench.errors import RecordError
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("compare")(compare)
+
+
+def compare(
+    records: Annotated[
+        list[Path], typer.Argument(help="Records, runs, or folders of runs; two or more records in all.")
+    ],
+    as_json: o.Json = False,
+) -> None:
+    """Mean and standard deviation over seeds by method, and paired differences to the first method.
+
+    Only records of the same data set, reference set and protocol are compared. A difference is marked * when the 95 %
+    interval of the paired differences over the common seeds leaves out 0.
+
+    Example: ltgen-bench compare runs/digits-lt/ddpm runs/digits-lt/coral
+    """
+    from ltgen_bench.comparison import compare as compare_records
+    from ltgen_bench.comparison import metric_names
+    from ltgen_bench.record import read_record
+
+    found = [file for path in records for file in _record_files(path)]
+    if len(found) < 2:
+        raise RecordError(
+            f"{len(found)} record found in {', '.join(map(str, records))}; a comparison needs two or more"
+        )
+    result = compare_records([read_record(file) for file in found])
+    if as_json:
+        o.print_json(result)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from ltgen_bench.report.tables import number
+
+    table = Table(
+        title=Text(f"{result['dataset']}, protocol {result['protocol']}; differences to {result['baseline']}"),
+        title_justify="left",
+    )
+    table.add_column("metric")
+    for row in result["methods"]:
+        table.add_column(Text(f"{row['method']} (n = {len(row['seeds'])})"), justify="right")
+    for name in metric_names():
+        cells = [_cell(row["metrics"][name], number) for row in result["methods"]]
+        if any(cell != "-" for cell in cells):
+            table.add_row(name, *cells)
+    o.print_tables(
+        [table, "* beyond noise: the 95 % interval of the paired differences over common seeds leaves out 0"]
+    )
+
+
+def _record_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(path.rglob("record.json"))
+        if not files:
+            raise RecordError(f"there is no record.json in {path}")
+        return files
+    return [path]
+
+
+def _cell(value: dict[str, Any], number: Any) -> str:
+    text: str = number(value["mean"])
+    if value["std"] is not None:
+        text += f" ± {number(value['std'])}"
+    difference = value["difference"]
+    if difference is not None and difference["mean"] is not None:
+        text += f"  ({'+' if difference['mean'] >= 0 else ''}{number(difference['mean'])}"
+        text += "*)" if difference["beyond_noise"] else ")"
+    return text

@@ -1,0 +1,151 @@
+"""`metrics` and `compare`: numbers from features, and records side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import QUICK_OPTIONS, Cli, refused
+
+KEYS = {
+    "fid", "kid", "kid_std", "inception_score", "inception_score_std", "f8", "f1_8", "precision", "recall", "density",
+    "coverage", "label_accuracy", "per_class", "groups", "confidence", "notes", "memorisation",
+}  # fmt: skip
+FAST = ["--set", "prd_runs=2", "--set", "kid_subset_size=50", "--set", "kid_subsets=5", "--quiet", "--json"]
+
+
+def features(path: Path, *, shift: float = 0.0, seed: int = 0, **more: Any) -> Path:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(10), 30)
+    values = (rng.normal(size=(300, 12)) + labels[:, None] + shift).astype(np.float32)
+    np.savez(path, **{"features": values, "labels": labels, **more})
+    return path
+
+
+def test_from_features_to_every_key(cli: Cli, tmp_path: Path) -> None:
+    one_hot = np.eye(10, dtype=np.float32)[np.repeat(np.arange(10), 30)]
+    ours = features(tmp_path / "g.npz", shift=0.5, seed=1, probabilities=one_hot)
+    code, out, _ = cli("metrics", ours, features(tmp_path / "r.npz"), "--dataset", "digits-lt", *FAST)
+    assert code == 0
+    result = json.loads(out)
+    assert set(result) >= KEYS
+    assert result["label_accuracy"] == 1.0
+    assert result["inception_score"] == pytest.approx(10, rel=0.15)
+    assert set(result["groups"]) == {"many", "medium", "few"}
+    assert len(result["per_class"]["fid"]) == 10
+    # the shift alone makes 12 * 0.5^2 = 3
+    assert result["fid"] == pytest.approx(3, abs=1)
+    assert result["confidence"]["fid"]["low"] < result["fid"] < result["confidence"]["fid"]["high"]
+    assert result["memorisation"] is None
+    assert "memorisation" in result["notes"]
+
+
+def test_only_what_is_asked_for(cli: Cli, tmp_path: Path) -> None:
+    ours, theirs = features(tmp_path / "g.npz", seed=1), features(tmp_path / "r.npz")
+    code, out, _ = cli("metrics", ours, theirs, "--only", "fid,precision_recall", *FAST)
+    assert code == 0
+    result = json.loads(out)
+    assert result["fid"] is not None
+    assert result["recall"] is not None
+    assert result["f8"] is None
+    assert result["notes"]["f8"] == "not asked for"
+    code, out, _ = cli("metrics", ours, theirs, "--only", "fid", "--quiet")
+    assert code == 0
+    assert "Frechet distance" in out
+
+
+def test_statistics_in_place_of_a_reference(cli: Cli, tmp_path: Path) -> None:
+    ours, theirs = features(tmp_path / "g.npz", seed=1), features(tmp_path / "r.npz")
+    statistics = tmp_path / "out" / "stats.npz"
+    code, out, _ = cli("metrics", ours, theirs, "--export-statistics", statistics, *FAST)
+    assert code == 0
+    whole = json.loads(out)
+    with np.load(statistics) as archive, np.load(theirs) as reference:
+        assert int(archive["n"]) == 300
+        np.testing.assert_allclose(archive["sigma"], np.cov(reference["features"].astype(np.float64), rowvar=False))
+    code, out, _ = cli("metrics", ours, statistics, *FAST)
+    assert code == 0
+    result = json.loads(out)
+    assert result["fid"] == pytest.approx(whole["fid"], rel=1e-12)
+    assert result["recall"] is None
+    assert "recall" in result["notes"]
+
+
+def test_copies_of_the_training_images_are_seen(cli: Cli, tmp_path: Path) -> None:
+    theirs, training = features(tmp_path / "r.npz"), features(tmp_path / "t.npz", seed=5)
+    held_out = features(tmp_path / "h.npz", seed=6)
+    code, out, _ = cli("metrics", training, theirs, "--training", training, "--held-out", held_out, *FAST)
+    assert code == 0
+    assert json.loads(out)["memorisation"]["features"]["fraction"] == 1.0
+    assert "give --training as well" in refused(cli("metrics", training, theirs, "--held-out", held_out, *FAST))
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"features": np.zeros((300, 12)) * np.nan}, "features: row 0 holds NaN or infinity"),
+        ({"features": np.zeros(300)}, "features: expected shape (N, D)"),
+        ({"features": np.zeros((300, 5), np.float32)}, "both need the same extractor"),
+        ({"labels": np.zeros(5, int)}, "labels"),
+        ({"labels": np.full(300, -1)}, "labels"),
+        ({"feature": np.zeros(3)}, "did you mean 'features'?"),
+        ({"features": np.array([["a"] * 12] * 300)}, "numbers are needed"),
+        ({"features": np.array([[None] * 12] * 300)}, "pickled Python objects"),
+    ],
+)
+def test_features_that_do_not_fit(cli: Cli, tmp_path: Path, change: dict[str, Any], part: str) -> None:
+    ours, theirs = features(tmp_path / "g.npz", **change), features(tmp_path / "r.npz")
+    assert part in refused(cli("metrics", ours, theirs, *FAST))
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--only", "fdi"], "did you mean 'fid'?"),
+        (["--set", "kk=3"], "unknown metric setting 'kk'"),
+        (["--set", "k=three"], "k wants a value of type int"),
+        (["--set", "k=0"], "k = 0: must be at least 1"),
+        (["--dataset", "digit-lt"], "did you mean 'digits-lt'?"),
+    ],
+)
+def test_options_that_do_not_fit(cli: Cli, tmp_path: Path, options: list[str], part: str) -> None:
+    ours, theirs = features(tmp_path / "g.npz"), features(tmp_path / "r.npz")
+    assert part in refused(cli("metrics", ours, theirs, *options))
+
+
+def test_compare_two_methods_over_seeds(cli: Cli, tmp_path: Path) -> None:
+    code, out, _ = cli("run", *QUICK_OPTIONS, "--json", "--quiet")
+    assert code == 0
+    record = json.loads(out)
+    for name, offset in (("ddpm", 0.0), ("other", 5.0)):
+        for seed in range(3):
+            changed = json.loads(json.dumps(record))
+            changed["method"] |= {"name": name, "title": name, "config": None, "config_hash": None}
+            changed["seed"] = seed
+            changed["metrics"]["fid"] = 20 + offset + seed + 0.1 * seed * (offset > 0)
+            changed["metrics"]["confidence"] = {}
+            folder = tmp_path / "compared" / name / str(seed)
+            folder.mkdir(parents=True)
+            (folder / "record.json").write_text(json.dumps(changed))
+    code, out, _ = cli("compare", tmp_path / "compared" / "ddpm", tmp_path / "compared" / "other", "--json")
+    assert code == 0
+    first, second = json.loads(out)["methods"]
+    assert first["metrics"]["fid"]["mean"] == pytest.approx(21)
+    assert first["metrics"]["fid"]["std"] == pytest.approx(1)
+    difference = second["metrics"]["fid"]["difference"]
+    assert difference["mean"] == pytest.approx(5.1)
+    # pairs differ by 5, 5.1, 5.2: t(2, .975) = 4.3027, deviation .1, root of 3
+    assert difference["high"] - difference["mean"] == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-5)
+    assert difference["beyond_noise"] is True
+    assert second["metrics"]["recall"]["difference"]["beyond_noise"] is False
+    code, out, _ = cli("compare", tmp_path / "compared")
+    assert code == 0
+    assert "other (n = 3)" in out
+    assert "+5.100*" in out
+    line = refused(cli("compare", tmp_path / "compared" / "ddpm" / "0" / "record.json"))
+    assert "a comparison needs two or more" in line
+    same = tmp_path / "compared" / "ddpm" / "0" / "record.json"
+    assert "two records of ddpm have the seed 0" in refused(cli("compare", same, same))
