@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=2 python -m pytest tests/bench/test_bench_features.py -o addopts= -s
 
-Both get the same made-up weights and the same images; each round times the peer, ours in fp32 and ours in bf16 one
-after the other, so that a busy machine slows all of them, and medians are compared.
+Both get the same made-up weights and the same images. Each round times, one after the other, the peer with its default
+batch of 64, the peer with our batch of 16, ours in fp32 and ours in bf16. The best round of each counts: what else runs
+on the machine only ever adds time.
 """
 
 import statistics
@@ -18,7 +19,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from ltgen_bench.features.inception import InceptionV3Extractor
 from ltgen_bench.features.resize import Resize
 
-N, ROUNDS = 16, 3
+N, ROUNDS = 64, 3  # torch-fidelity's default batch
 
 
 @pytest.fixture(scope="module")
@@ -50,27 +51,33 @@ def test_inception_is_faster_than_torch_fidelity_at_equal_results(benchmark, pee
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (N, 3, 32, 32), np.uint8))
     ours = InceptionV3Extractor(peer.state_dict(), weights_sha256="0" * 64)
     coarse = InceptionV3Extractor(peer.state_dict(), weights_sha256="0" * 64, precision="bf16")
-    times = {"torch-fidelity": [], "fp32": [], "bf16": []}
+    runs = {
+        "torch-fidelity": lambda: peer(images),
+        "torch-fidelity in batches of 16": lambda: [peer(batch) for batch in images.split(16)],
+        "fp32": lambda: ours(images),
+        "bf16": lambda: coarse(images),
+    }
+    times = {name: [] for name in runs}
     with torch.inference_mode():
         for network in (peer, ours, coarse):  # warm up
-            network(images[: ours.compute_batch])
+            network(images[:16])
 
         def one_round():
-            for name, network in zip(times, (peer, ours, coarse), strict=True):
-                times[name].append(seconds(network, images))
+            for name, run in runs.items():
+                times[name].append(seconds(run))
 
         benchmark.pedantic(one_round, rounds=ROUNDS)
-        wanted, result = peer(images)[0], ours(images).features
-    medians = {name: statistics.median(values) for name, values in times.items()}
+        wanted, result = peer(images[:16])[0], ours(images[:16]).features
+    best = {name: min(values) for name, values in times.items()}
     difference = float(((result - wanted).norm(dim=1) / wanted.norm(dim=1)).max())
     benchmark.extra_info.update(
-        {f"{name} images/s": round(N / median, 2) for name, median in medians.items()},
+        {f"{name} (images/s)": round(N / value, 2) for name, value in best.items()},
         threads=torch.get_num_threads(),
         relative_difference=difference,
     )
-    print(f"\n{torch.get_num_threads()} threads: {benchmark.extra_info}")
+    print(f"\n{benchmark.extra_info}")
     assert difference < 1e-5
-    assert medians["torch-fidelity"] / medians["fp32"] > 1.6
+    assert best["torch-fidelity"] / best["fp32"] > 1.6
 
 
 def test_the_resize_is_faster_than_gathering_neighbours(benchmark):
