@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ltgen_bench.cli import compare, evaluate, inspect, leaderboard, metrics, run, submit
+from ltgen_bench.cli import compare, data, evaluate, inspect, leaderboard, metrics, run, submit
 from ltgen_bench.errors import UserError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ evaluate.add_commands(app)
 metrics.add_commands(app)
 compare.add_commands(app)
 inspect.add_commands(app)
+data.add_commands(app)
 submit.add_commands(app)
 leaderboard.add_commands(app)
 

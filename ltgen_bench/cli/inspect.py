@@ -1,4 +1,4 @@
-"""`list`, `data show`, `doctor` and `schema`: look at things, compute nothing."""
+"""`list`, `doctor` and `schema`: look at things, compute nothing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ Kind = Literal["methods", "datasets", "features", "protocols"]
 def add_commands(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("list")(list_things)
-    data = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is in them.", context_settings={}
-    )
-    data.command("show")(show)
-    app.add_typer(data, name="data")
     app.command("doctor")(doctor)
     app.command("schema")(schema)
 
@@ -94,58 +89,6 @@ def _protocols() -> list[dict[str, Any]]:
         }
         for protocol in PROTOCOLS.values()
     ]
-
-
-def show(
-    dataset: Annotated[str, typer.Argument(help="A data set; see 'list datasets'.", metavar="DATASET")],
-    imbalance: o.Imbalance = None,
-    per_class: o.PerClass = None,
-    path: o.DataPath = None,
-    reference_path: o.ReferencePath = None,
-    image_size: o.ImageSize = None,
-    overrides: o.Overrides = [],  # noqa: B006
-    data_root: o.DataRoot = Path("data"),
-    as_json: o.Json = False,
-) -> None:
-    """Class counts, groups, reference set and fingerprints of a data set. Counts need no pixels on disk.
-
-    Example: ltgen-bench data show cifar10lt --imbalance 0.001
-    """
-    from ltgen_bench.config import DatasetConfig, build
-    from ltgen_bench.datasets import load_dataset
-
-    layers = o.configuration_layers(
-        config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
-        reference_path=reference_path, image_size=image_size,
-    )  # fmt: skip
-    summary = load_dataset(build(DatasetConfig, layers["dataset"], "dataset"), data_root).summary()
-    if as_json:
-        o.print_json(summary)
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    group_of = {index: group for group, members in summary["groups"].items() for index in members}
-    table = Table(
-        title=Text(f"{summary['title']}: {summary['total']:,} images"), title_justify="left", box=None, pad_edge=False
-    )
-    for column, justify in (("class", "right"), ("name", "left"), ("images", "right"), ("group", "left"), ("", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    top = max(summary["class_counts"])
-    for index, (name, count) in enumerate(zip(summary["class_names"], summary["class_counts"], strict=True)):
-        bar = "█" * max(1, round(40 * count / top))
-        table.add_row(str(index), Text(name), f"{count:,}", group_of.get(index, ""), bar)
-    reference = summary["reference"]
-    o.print_tables(
-        [
-            table,
-            "",
-            Text(f"groups       {summary['groups_rule']}"),
-            Text(f"reference    {reference['name']}: {reference['description']}"),
-            Text(f"fingerprint  {summary['fingerprint'] or 'unknown until the images are on disk'}"),
-            Text(f"licence      {summary['licence']}"),
-        ]
-    )
 
 
 def doctor(

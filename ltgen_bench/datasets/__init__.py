@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Progress, ReferenceInfo
+from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Progress, ReferenceInfo, Tick
+from ltgen_bench.datasets.verify import Check, verify_dataset
 from ltgen_bench.errors import UnknownNameError
 from ltgen_bench.registry import Registry
 
@@ -28,6 +29,16 @@ _BUILTIN = {  # name: (factory, one line)
     "cifar10lt": ("cifar:cifar10lt", "CIFAR-10 32x32, long-tailed: 12,406 images, 5,000 ... 50 a class (0.01)"),
     "cifar100": ("cifar:cifar100", "CIFAR-100 32x32, balanced: 500 a class, or per_class of them"),
     "cifar100lt": ("cifar:cifar100lt", "CIFAR-100 32x32, long-tailed: 10,847 images, 500 ... 5 a class (0.01)"),
+    "celeba5": ("celeba:celeba5", "CelebA 64x64, exactly one of five hair colours; from your CelebA download"),
+    "celeba5-m2m": (
+        "celeba:celeba5_m2m",
+        "CelebA 64x64, hair colours, lists of Kim et al.: 6,651 images, 2,423 ... 227 a class",
+    ),
+    "imagenet-lt": ("imagenet:imagenet_lt", "ImageNet-LT 64x64, official lists: 115,846 images, 1,280 ... 5 a class"),
+    "tinyimagenet-lt": (
+        "tinyimagenet:tinyimagenet_lt",
+        "TinyImageNet-200 64x64, long-tailed: 21,549 images, 500 ... 5 a class (0.01)",
+    ),
     "folder": ("folder:folder", "your own images: a folder of class folders (path), with its own or any imbalance"),
 }
 
@@ -37,15 +48,18 @@ DATASETS: Registry[DatasetFactory] = Registry(
 
 __all__ = [
     "DATASETS",
+    "Check",
     "Dataset",
     "DatasetFactory",
     "Groups",
     "ImageSet",
     "Progress",
     "ReferenceInfo",
+    "Tick",
     "dataset_names",
     "describe",
     "load_dataset",
+    "verify_dataset",
 ]
 
 

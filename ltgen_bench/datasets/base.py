@@ -10,18 +10,20 @@ import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltgen_bench.errors import DataError, MissingFileError
+from ltgen_bench.errors import ConfigError, DataError, MissingFileError
 from ltgen_bench.storage import MissingFile, sha256_arrays
 
 Images = NDArray[np.uint8]  # (N, C, H, W)
 Labels = NDArray[np.int64]  # (N,)
 Indices = NDArray[np.int64]  # (N,) positions in a source that holds more images than a training set
 Progress = Callable[[str], None]  # takes one line for the user; it never goes to stdout
+Tick = Callable[[int, int], None]  # takes how many of how many are done
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,7 @@ class Dataset(abc.ABC):
     default_protocol: str
     licence: str
     citation: str
+    manifest_name: str = ""  # the manifest that states this set's hashes, empty where there is none
 
     @property
     def class_count(self) -> int:
@@ -144,6 +147,25 @@ class Dataset(abc.ABC):
         """
         if files := self.missing_files():
             raise MissingFileError(f"data set {self.name} needs {files[0]}")
+
+    def prepare(self, source: Path | None, tell: Progress, tick: Tick | None = None) -> None:
+        """Do once what takes long: here the same as `fetch`; sets made from a user's download decode it.
+
+        `source` is the folder of that download, None for its place in the data root; `tell` takes lines for the user
+        and `tick` the numbers (done, total). Raises as `fetch` does, and ConfigError for a `source` without a meaning.
+        """
+        if source is not None:
+            raise ConfigError(f"data set {self.name} is made from no download of yours; leave out --path")
+        self.fetch(tell)
+
+    def check_files(self, tell: Progress) -> list[tuple[str, str]]:
+        """Check the files on disk against their known checksums: (what was checked, its hash or a word) of each.
+
+        Raises MissingFileError or DataError, one line, for the first file that is missing or differs.
+        """
+        if files := self.missing_files():
+            raise MissingFileError(f"data set {self.name} needs {files[0]}")
+        return []
 
     @abc.abstractmethod
     def load_train(self) -> tuple[Indices, ImageSet]:
@@ -182,22 +204,33 @@ class Dataset(abc.ABC):
         return None if self.missing_files() else self._reference.fingerprint()
 
     def summary(self) -> dict[str, Any]:
-        """What `data show --json` prints, as JSON values; pixels are read only where they are on disk."""
+        """What `data show --json` prints, as JSON values; pixels are read only where they are on disk.
+
+        Counts are None, and `unknown` says why, where they follow from a file that is not there.
+        """
+        try:
+            counts, reference, unknown = list(self.class_counts), list(self.reference.class_counts), None
+        except MissingFileError as error:
+            counts, reference, unknown = None, None, str(error)
         return {
             "name": self.name,
             "title": self.title,
             "class_names": list(self.class_names),
-            "class_counts": list(self.class_counts),
-            "total": self.total,
+            "class_counts": counts,
+            "total": None if counts is None else sum(counts),
+            "unknown": unknown,
             "image_shape": list(self.image_shape),
             "groups": {key: list(classes) for key, classes in self.groups.as_dict().items()},
             "groups_rule": self.groups.rule,
-            "reference": {
+            "reference": None
+            if reference is None
+            else {
                 "name": self.reference.name,
-                "class_counts": list(self.reference.class_counts),
-                "total": self.reference.total,
+                "class_counts": reference,
+                "total": sum(reference),
                 "description": self.reference.description,
             },
+            "missing": [str(file) for file in self.missing_files()],
             "fingerprint": self.fingerprint(),
             "reference_fingerprint": self.reference_fingerprint(),
             "licence": self.licence,

@@ -54,6 +54,7 @@ class Cifar(Dataset):
         self.horizontal_flip = True
         self.default_protocol = "cifar-50k.v1"
         self.licence, self.citation = manifest.licence, manifest.citation
+        self.manifest_name = manifest.name
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -70,6 +71,12 @@ class Cifar(Dataset):
         Raises MissingFileError within seconds when there is no network, DataError when a file is not the official one.
         """
         cifar_files.fetch(self._manifest, self._data_root, progress)
+
+    def check_files(self, tell: Progress) -> list[tuple[str, str]]:
+        """Check every official file by its MD5 (Python version), or by size (binary version)."""
+        super().check_files(tell)
+        cifar_files.fetch(self._manifest, self._data_root, tell)
+        return [("official files", "as published")]
 
     @cached_property
     def _source(self) -> ImageSet:

@@ -6,8 +6,10 @@ mapped into memory.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _GREY_MODES, _WIDE_MODES = ("1", "L", "LA", "La"), ("I", "F")
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _BLOCK = 1024  # images decoded between two writes
+_STALE_SECONDS = 5.0
 _CACHE_VERSION = 1  # counts up when decoding gives other pixels
 
 T = TypeVar("T")
@@ -52,6 +55,7 @@ def load_images(files: Sequence[Path], image_size: int | None, cache: Path) -> I
     checking its sha256. Raises DataError naming the first file that cannot be used, StorageError when `cache` cannot
     be written.
     """
+    _remove_stale(cache)
     key = _cache_key(files, image_size)
     cached, note = cache / f"{key}.npy", cache / f"{key}.json"
     images = _read_cache(cached, note)
@@ -73,6 +77,20 @@ def _cache_key(files: Sequence[Path], image_size: int | None) -> str:
         entries.append([shown(folders[file.parent] / file.name), status.st_size, status.st_mtime_ns])
     key = {"files": entries, "image_size": image_size, "pillow": PIL.__version__, "version": _CACHE_VERSION}
     return sha256_json(key)[:32]
+
+
+def _remove_stale(cache: Path) -> None:
+    """Delete what a killed process left half-written; what another one is writing is locked, and stays."""
+    for partial in cache.glob(".*.partial.npy"):
+        try:
+            # one that is being made is unlocked for an instant, and is young then
+            if time.time() - partial.stat().st_mtime < _STALE_SECONDS:
+                continue
+            with partial.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                partial.unlink()
+        except OSError:  # locked, gone already, or not ours: then it is not in the way either
+            continue
 
 
 def _status(file: Path) -> os.stat_result:
@@ -105,7 +123,8 @@ def _write_cache(files: Sequence[Path], image_size: int | None, cached: Path, no
             return _decode(file, size, channels)
 
         with atomic_path(cached) as temporary, temporary.open("wb") as out:
-            _write_npy_header(out, (len(files), channels, size, size))
+            fcntl.flock(out, fcntl.LOCK_EX)  # ends with the process, so that a leftover can be told from work
+            write_npy_header(out, (len(files), channels, size, size))
             for block in _in_blocks(pool, decode, files):
                 for image in block:  # plain writes: a full disk is an error here and a crash in a memory map
                     out.write(image.tobytes())
@@ -113,9 +132,19 @@ def _write_cache(files: Sequence[Path], image_size: int | None, cached: Path, no
     write_json(note, {"sha256": digest, "images": len(files), "image_size": size, "channels": channels})
 
 
-def _write_npy_header(out: IO[bytes], shape: tuple[int, ...]) -> None:
+def write_npy_header(out: IO[bytes], shape: tuple[int, ...]) -> None:
+    """The header of an `.npy` file of uint8 in C order; the values follow as plain bytes."""
     description = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(out, description)
+
+
+def decode_checked(file: Path, image_size: int) -> Images:
+    """One image as RGB (3, S, S), cropped and resized as `load_images` does with S = `image_size`.
+
+    Its header is checked before it is decoded. Raises DataError with the file's name when it cannot be used.
+    """
+    _read_header(file)
+    return _decode(file, image_size, 3)
 
 
 def _in_blocks(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Sequence[T]) -> Iterable[list[R]]:

@@ -17,10 +17,17 @@ from ltgen_bench.datasets.image_folders import ClassFiles, class_order, refuse_o
 from ltgen_bench.datasets.longtail import (
     groups_by_thirds,
     largest_exponential_counts,
+    largest_pareto_counts,
     select_balanced_indices,
     select_longtail_indices,
 )
-from ltgen_bench.datasets.options import check_imbalance, check_per_class, refuse_unknown_options, suffix
+from ltgen_bench.datasets.options import (
+    check_imbalance,
+    check_pareto_alpha,
+    check_per_class,
+    refuse_unknown_options,
+    suffix,
+)
 from ltgen_bench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -36,8 +43,9 @@ class Folder(Dataset):
     Classes are numbered from head to tail: by falling image count with ties by name, or as `path`/classes.txt says.
     The reference is `reference_path`, a folder with the same class names, or, without it, a share of
     `reference_fraction` of each class (at least one image) that `split_seed` splits off before anything is cut. What is
-    left is the training set, as it is, or cut to `imbalance` or to `per_class` images by the shared index rule with
-    `split_seed`; the head of an artificial imbalance is as large as the classes allow.
+    left is the training set, as it is, or cut by the shared index rule with `split_seed`: exponentially to `imbalance`,
+    by a Pareto distribution of power `pareto_alpha` (truncated at `imbalance` times the head), or to `per_class`
+    images. The head of an artificial imbalance is as large as the classes allow.
 
     The pixels come from `decoding.load_images`, which explains `image_size`, and are cached under
     `data_root`/.cache/folder. Raises DataError for folders that cannot be used as soon as it is made, and for images
@@ -53,11 +61,13 @@ class Folder(Dataset):
         image_size: int | None = None,
         imbalance: float | None = None,
         per_class: int | None = None,
+        pareto_alpha: float | None = None,
         reference_fraction: float = 0.2,
         split_seed: int = 0,
     ):
         self._cache = data_root / ".cache" / "folder"
         self._image_size = image_size
+        self.place = path.resolve()  # two folders may have the same name
         classes = scan(path)
         self.class_names = class_order(path, classes)
         self._files = [file for name in self.class_names for file in classes[name]]
@@ -77,11 +87,12 @@ class Folder(Dataset):
                 self._files += [file for name in self.class_names for file in other[name]]
                 self._labels = np.concatenate([self._labels, _labels(other, self.class_names)])
             described = f"all images of {shown(reference_path)}"
-        self._indices = self._cut(rest, imbalance, per_class, split_seed)
+        self._indices = self._cut(rest, imbalance, per_class, pareto_alpha, split_seed)
         self.class_counts = self._counts(self._indices)
 
         self.name = "-".join(
             [f"folder-{slug(path)}"]
+            + ([f"pareto{suffix(pareto_alpha)}"] if pareto_alpha is not None else [])
             + ([suffix(imbalance)] if imbalance is not None else [])
             + ([str(per_class)] if per_class is not None else [])
             + ([f"{image_size}px"] if image_size is not None else [])
@@ -99,10 +110,15 @@ class Folder(Dataset):
         self.licence = "that of the images in the folder"
         self.citation = ""
 
-    def _cut(self, rest: Indices, imbalance: float | None, per_class: int | None, seed: int) -> Indices:
+    def _cut(
+        self, rest: Indices, imbalance: float | None, per_class: int | None, pareto_alpha: float | None, seed: int
+    ) -> Indices:
         """The training images among the positions `rest`."""
         labels = self._labels[rest]
         available = as_counts(np.bincount(labels, minlength=len(self.class_names)))
+        if pareto_alpha is not None:
+            counts = largest_pareto_counts(available, pareto_alpha, imbalance)
+            return rest[select_longtail_indices(labels, counts, seed)]
         if imbalance is not None:
             counts = largest_exponential_counts(available, imbalance)
             return rest[select_longtail_indices(labels, counts, seed)]
@@ -175,12 +191,25 @@ def _pixels_hash(image: Images) -> bytes:
 
 def folder(options: DatasetConfig, data_root: Path) -> Folder:
     """`folder`: the images in `options.path`; see `Folder` for the options."""
-    known = ("path", "reference_path", "image_size", "imbalance", "per_class", "reference_fraction", "split_seed")
+    known = (
+        "path",
+        "reference_path",
+        "image_size",
+        "imbalance",
+        "per_class",
+        "pareto_alpha",
+        "reference_fraction",
+        "split_seed",
+    )
     refuse_unknown_options(options, known)
     if options.path is None:
         raise ConfigError("data set 'folder' needs a path: a folder that holds a folder of images for each class")
     if options.imbalance is not None and options.per_class is not None:
         raise ConfigError("data set 'folder' takes an imbalance or per_class, not both")
+    if options.pareto_alpha is not None:
+        if options.per_class is not None:
+            raise ConfigError("data set 'folder' takes pareto_alpha or per_class, not both")
+        check_pareto_alpha(options.pareto_alpha)
     if options.imbalance is not None:
         check_imbalance(options.imbalance)
     if options.image_size is not None and not 1 <= options.image_size <= MAX_IMAGE_SIZE:
@@ -198,6 +227,7 @@ def folder(options: DatasetConfig, data_root: Path) -> Folder:
         image_size=options.image_size,
         imbalance=options.imbalance,
         per_class=options.per_class,
+        pareto_alpha=options.pareto_alpha,
         reference_fraction=options.reference_fraction,
         split_seed=options.split_seed,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ltgen_bench.datasets.longtail import MAX_PARETO_ALPHA
 from ltgen_bench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ def check_imbalance(imbalance: float) -> float:
     if not 0 < imbalance <= 1:
         raise ConfigError(f"imbalance is smallest / largest class, in (0, 1]; got {imbalance}")
     return imbalance
+
+
+def check_pareto_alpha(alpha: float) -> float:
+    """`alpha`, the power of a Pareto cut, if it can be used; raises ConfigError if not."""
+    if not 0 < alpha <= MAX_PARETO_ALPHA:
+        raise ConfigError(f"pareto_alpha must lie above 0 and not above {MAX_PARETO_ALPHA}, got {alpha}")
+    return alpha
 
 
 def check_per_class(per_class: int, available: int, name: str) -> int:

@@ -1,0 +1,193 @@
+"""`data show`, `data prepare` and `data verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ltgen_bench.cli import options as o
+
+if TYPE_CHECKING:
+    from ltgen_bench.datasets import Check, Dataset, Tick
+    from ltgen_bench.progress import Progress
+
+Name = Annotated[str, typer.Argument(help="A data set; see 'list datasets'.", metavar="DATASET")]
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        "--path",
+        metavar="FOLDER",
+        help="Your download of CelebA, ImageNet or TinyImageNet; for DATASET folder: your folder of class folders. "
+        "Default: its place in the data root.",
+        show_default=False,
+    ),
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands."""
+    data = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        help="Data sets: look at them, prepare and verify them.",
+        context_settings={},
+    )
+    data.command("show")(show)
+    data.command("prepare")(prepare)
+    data.command("verify")(verify)
+    app.add_typer(data, name="data")
+
+
+def show(
+    dataset: Name,
+    imbalance: o.Imbalance = None,
+    per_class: o.PerClass = None,
+    path: o.DataPath = None,
+    reference_path: o.ReferencePath = None,
+    image_size: o.ImageSize = None,
+    overrides: o.Overrides = [],  # noqa: B006 - typer reads the default
+    data_root: o.DataRoot = Path("data"),
+    as_json: o.Json = False,
+) -> None:
+    """Class counts, groups, reference set and fingerprints of a data set. Counts need no pixels on disk.
+
+    Example: ltgen-bench data show cifar10lt --imbalance 0.001
+    """
+    layers = o.configuration_layers(
+        config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
+        reference_path=reference_path, image_size=image_size,
+    )  # fmt: skip
+    summary = _load(layers, data_root).summary()
+    if as_json:
+        o.print_json(summary)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    group_of = {index: group for group, members in summary["groups"].items() for index in members}
+    total = "number of images unknown" if summary["total"] is None else f"{summary['total']:,} images"
+    table = Table(title=Text(f"{summary['title']}: {total}"), title_justify="left", box=None, pad_edge=False)
+    for column, justify in (("class", "right"), ("name", "left"), ("images", "right"), ("group", "left"), ("", "left")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    counts = summary["class_counts"] or [None] * len(summary["class_names"])
+    top = max(count or 1 for count in counts)
+    for index, (name, count) in enumerate(zip(summary["class_names"], counts, strict=True)):
+        bar = "" if count is None else "█" * max(1, round(40 * count / top))
+        table.add_row(str(index), Text(name), "?" if count is None else f"{count:,}", group_of.get(index, ""), bar)
+    reference = summary["reference"]
+    lines = [
+        f"groups       {summary['groups_rule']}",
+        f"reference    {reference['name']}: {reference['description']}",
+        f"fingerprint  {summary['fingerprint'] or 'unknown until the images are on disk'}",
+        f"licence      {summary['licence']}",
+    ]
+    lines += [f"{word:<12} {summary[f'{word}_rule']}" for word in ("index", "pixel") if f"{word}_rule" in summary]
+    lines += [f"missing      {missing}" for missing in summary["missing"]]
+    lines += [f"unknown      {summary['unknown']}"] if summary["unknown"] and not summary["missing"] else []
+    o.print_tables([table, "", *(Text(line) for line in lines)])
+
+
+def prepare(
+    dataset: Name,
+    source: Source = None,
+    reference_path: o.ReferencePath = None,
+    image_size: o.ImageSize = None,
+    overrides: o.Overrides = [],  # noqa: B006
+    data_root: o.DataRoot = Path("data"),
+    quiet: o.Quiet = False,
+    as_json: o.Json = False,
+) -> None:
+    """Make a data set ready: download, unpack, or decode your own copy once; then verify it.
+
+    It can be interrupted at any time; the same command goes on where it stopped.
+
+    Example: ltgen-bench data prepare imagenet-lt --path /datasets/imagenet
+    """
+    own = dataset == "folder"  # whose path is a part of the configuration
+    chosen = _load(
+        o.configuration_layers(
+            config=None, overrides=overrides, dataset=dataset, path=source if own else None,
+            reference_path=reference_path, image_size=image_size,
+        ),
+        data_root,
+    )  # fmt: skip
+    with o.make_progress(quiet) as progress:
+        chosen.prepare(None if own or source is None else source.expanduser(), progress.say, _bar(progress, dataset))
+        progress.finish()
+        _report(chosen, _verify(chosen, data_root, progress), as_json, "ready")
+
+
+def verify(
+    dataset: Name,
+    imbalance: o.Imbalance = None,
+    per_class: o.PerClass = None,
+    path: o.DataPath = None,
+    reference_path: o.ReferencePath = None,
+    image_size: o.ImageSize = None,
+    overrides: o.Overrides = [],  # noqa: B006
+    data_root: o.DataRoot = Path("data"),
+    quiet: o.Quiet = False,
+    as_json: o.Json = False,
+) -> None:
+    """Check files, class counts, index list and fingerprints. Exit code 2 and one line when something differs.
+
+    They are compared with the manifest; what no manifest states is computed on first use, kept under the data root,
+    and compared the next time.
+    """
+    layers = o.configuration_layers(
+        config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
+        reference_path=reference_path, image_size=image_size,
+    )  # fmt: skip
+    chosen = _load(layers, data_root)
+    with o.make_progress(quiet) as progress:
+        _report(chosen, _verify(chosen, data_root, progress), as_json, "as it should be")
+
+
+def _load(layers: dict[str, Any], data_root: Path) -> Dataset:
+    from ltgen_bench.config import DatasetConfig, build
+    from ltgen_bench.datasets import load_dataset
+
+    return load_dataset(build(DatasetConfig, layers["dataset"], "dataset"), data_root)
+
+
+def _verify(dataset: Dataset, data_root: Path, progress: Progress) -> list[Check]:
+    from ltgen_bench.datasets import verify_dataset
+
+    return verify_dataset(dataset, data_root.expanduser(), progress.say)
+
+
+def _report(dataset: Dataset, checks: list[Check], as_json: bool, verdict: str) -> None:
+    if as_json:
+        o.print_json(
+            {
+                "name": dataset.name,
+                "total": dataset.total,
+                "checks": [{"what": check.what, "value": check.value, "against": check.against} for check in checks],
+            }
+        )
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("checked", "value", "compared with"):
+        table.add_column(column, overflow="fold")
+    for check in checks:
+        table.add_row(Text(check.what), Text(check.value), Text(check.against))
+    o.print_tables([table, "", Text(f"{dataset.name} is {verdict}: {dataset.total:,} training images")])
+
+
+def _bar(progress: Progress, name: str) -> Tick:
+    """Progress as a bar, which opens with the first number."""
+    started = False
+
+    def tick(done: int, total: int) -> None:
+        nonlocal started
+        if not started:
+            started = True
+            progress.start(f"preparing {name}", total, "images", done)
+        progress.update(done)
+
+    return tick
