@@ -35,7 +35,7 @@ from ltgen_bench.storage import atomic_path, sha256_arrays, sha256_file, sha256_
 
 IMAGES, INDEX, FILES, NOTE = "images.npy", "index.npz", "files.txt", "images.json"
 _PARTIAL, _PROGRESS, _LOCK = "images.partial.npy", "progress.json", ".lock"
-_BLOCK = 512  # images decoded, written and made safe at a time: 6 MB at 64 px
+_BLOCK = 1024  # images decoded, written and made safe at a time: 12 MB at 64 px
 _FORMAT = 1  # counts up when the files or the pixel rule change meaning
 _MAX_THREADS = 16
 
@@ -162,7 +162,7 @@ def prepare(plan: Plan, folder: Path, image_size: int, tell: Progress, tick: Tic
             return
         _require(plan.files)
         hashes = _resume(folder, key, image_size, len(plan.files), tell)
-        _write(plan, folder, image_size, key, hashes, tell, tick or (lambda done, total: None))
+        _write(plan, folder, image_size, key, hashes, tick or (lambda done, total: None))
         _finish(plan, folder, image_size, key)
 
 
@@ -226,7 +226,7 @@ def _resume(folder: Path, key: str, image_size: int, total: int, tell: Progress)
     return good
 
 
-def _write(plan: Plan, folder: Path, image_size: int, key: str, hashes: list[str], tell: Progress, tick: Tick) -> None:
+def _write(plan: Plan, folder: Path, image_size: int, key: str, hashes: list[str], tick: Tick) -> None:
     partial, total = folder / _PARTIAL, len(plan.files)
     start = len(hashes) * _BLOCK
 
@@ -242,6 +242,7 @@ def _write(plan: Plan, folder: Path, image_size: int, key: str, hashes: list[str
         warnings.simplefilter("ignore")  # set here and not in the threads, which share one list of filters
         out.truncate(len(_header(total, image_size)) + min(start, total) * _image_bytes(image_size))
         out.seek(0, os.SEEK_END)
+        tick(min(start, total), total)
         for first in range(start, total, _BLOCK):
             digest = hashlib.sha256()
             for image in pool.map(decode, plan.files[first : first + _BLOCK]):
