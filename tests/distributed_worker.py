@@ -68,7 +68,9 @@ def main(folder: Path) -> None:
     world = join_world()
     gather(folder, world.rank)
     for title in RUNS:
-        make_trainer(comparison_run(title), folder / title).run()
+        make_trainer(comparison_run(title), folder / title).run()    # begun by one process, which stopped after two steps
+    make_trainer(comparison_run("coral"), folder / "begun").run()
+
     sometimes = make_trainer(tiny_run("coral", training=TRAINING), folder / "sometimes")
     sometimes.method.__class__ = Sometimes
     sometimes._loss_module._losses = sometimes.method.losses  # type: ignore[assignment]

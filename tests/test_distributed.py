@@ -26,6 +26,10 @@ HERE = Path(__file__).parent
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that two processes have written to."""
     folder = tmp_path_factory.mktemp("two")
+    begun = make_trainer(comparison_run("coral"), folder / "begun")
+    begun.train_step()
+    begun.train_step()
+    begun._checkpoint()
     command = [
         "-m",
         "torch.distributed.run",
@@ -82,6 +86,14 @@ def test_a_nan_on_one_process_stops_both(two_processes: Path) -> None:
     for rank in (0, 1):
         assert "the loss is not finite at step 0" in (two_processes / f"broken-{rank}").read_text()
     assert not (two_processes / "broken" / "training-state.safetensors").exists()
+
+
+def test_two_processes_go_on_where_one_stopped(two_processes: Path, tmp_path: Path) -> None:
+    header, two = read(two_processes / "begun" / "training-state.safetensors")
+    assert header["step"] == 4
+    one = trained(comparison_run("coral"), tmp_path)
+    for key in (key for key in one if key.endswith("/exp_avg")):
+        torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=2e-6)
 
 
 @pytest.mark.parametrize("title", ["ddpm", "coral"])

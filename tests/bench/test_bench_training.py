@@ -1,0 +1,198 @@
+"""Speed of training and of the baselines against the plain way, both sides in one run.
+
+Run alone: `python -m pytest tests/bench/test_bench_training.py -q -s`. Both sides take turns and the fastest of their
+runs counts, in processor time of one thread, as other programs on the machine slow down single runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from baselines.transfer import transfer_weights
+from ltgen_bench.batches import ImageOrder, ResidentImages
+from ltgen_bench.datasets import ImageSet
+from ltgen_bench.devices import autocast
+from ltgen_bench.diffusion import linear_schedule
+from ltgen_bench.methods import METHODS, DataSpec, DiffusionBatch, DiffusionMethod
+from ltgen_bench.resolve import resolve
+
+WIDE = {"training": {"batch_size": 8}, "dataset": {"name": "cifar10lt"}}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def fastest(rounds: int, *sides: Callable[[], object]) -> list[float]:
+    """Fastest processor time of each side in seconds, the sides taking turns after one warm-up each."""
+    for side in sides:
+        side()
+    best = [float("inf")] * len(sides)
+    for _ in range(rounds):
+        for index, side in enumerate(sides):
+            start = time.process_time()
+            side()
+            best[index] = min(best[index], time.process_time() - start)
+    return best
+
+
+def report(benchmark: BenchmarkFixture, name: str, plain: float, ours: float) -> float:
+    """Ratio plain / ours, printed and kept with the benchmark."""
+    ratio = plain / ours
+    benchmark.extra_info.update(plain_ms=plain * 1e3, ours_ms=ours * 1e3, ratio=ratio)
+    print(f"\n{name}: plain {plain * 1e3:.2f} ms, ours {ours * 1e3:.2f} ms, {ratio:.3f}x")
+    return ratio
+
+
+def full_size(name: str) -> DiffusionMethod:
+    """A method with the 35 M parameter network of the 32-pixel data sets."""
+    run = resolve({**WIDE, "method": {"name": name}}, Path("unused"))
+    method = METHODS.get(name)(run.spec, run.config)
+    assert isinstance(method, DiffusionMethod)
+    method.to(torch.device("cpu"))
+    method.network.train()
+    return method
+
+
+def make_batch(spec: DataSpec, size: int) -> DiffusionBatch:
+    generator = torch.Generator().manual_seed(0)
+    x0, noise = (torch.randn(size, *spec.image_shape, generator=generator) for _ in range(2))
+    t = torch.randint(1000, (size,), generator=generator)
+    labels = torch.randint(spec.class_count, (size,), generator=generator)
+    return DiffusionBatch(x0, noise, t, linear_schedule().add_noise(x0, noise, t), labels, labels, 0, 0)
+
+
+def step_of(method: DiffusionMethod, size: int, precision: str = "fp32") -> Callable[[], None]:
+    """Losses and gradients of one batch; the optimiser, the same for all, is left out."""
+    batch = make_batch(method.spec, size)
+
+    def step() -> None:
+        with autocast(torch.device("cpu"), precision):
+            losses = method.losses(batch)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        method.network.zero_grad()
+        method.extra.zero_grad()
+
+    return step
+
+
+def test_transfer_weights(benchmark: BenchmarkFixture) -> None:
+    """Against the differences of all pairs as one B x B x D tensor."""
+    generator = torch.Generator().manual_seed(0)
+    x0, noise = torch.rand(128, 3072, generator=generator), torch.randn(128, 3072, generator=generator)
+    schedule = linear_schedule()
+    sigmas = torch.from_numpy(np.sqrt(schedule.one_minus_alpha_bar / schedule.alpha_bar))
+    sigma = sigmas[torch.randint(1000, (128,), generator=generator)]
+
+    def broadcast() -> Tensor:
+        noisy = x0 + sigma[:, None].float() * noise
+        distances = (noisy[:, None] - x0[None]).square().sum(dim=2)
+        return (-distances / (2 * sigma[:, None].float() ** 2)).softmax(dim=1)
+
+    def cdist() -> Tensor:
+        noisy = x0 + sigma[:, None].float() * noise
+        return (-torch.cdist(noisy, x0).square() / (2 * sigma[:, None].float() ** 2)).softmax(dim=1)
+
+    def ours() -> Tensor:
+        return transfer_weights(x0, noise, x0, sigma)
+
+    plain, _, mine = fastest(15, broadcast, cdist, ours)
+    benchmark.pedantic(ours, rounds=3)
+    extra = 8 * (128 + 128) * 3072 + 3 * 8 * 128 * 128
+    assert extra < 10e6  # bytes; tests/test_baselines_transfer.py holds the sizes of the tensors to this
+    assert report(benchmark, "transfer weights, B 128, D 3072", plain, mine) > 25
+
+
+def test_optimiser(benchmark: BenchmarkFixture) -> None:
+    """Clip and step on the 32 px network's parameters: fused Adam against the default."""
+    network = full_size("ddpm").network
+    sides = []
+    for fused in (None, True):
+        parameters = [p.detach().clone().requires_grad_() for p in network.parameters()]
+        for p in parameters:
+            p.grad = torch.randn_like(p)
+        options: dict[str, Any] = {"fused": True} if fused else {}
+        sides.append(torch.optim.Adam(parameters, lr=2e-4, **options).step)
+    plain, mine = fastest(8, *sides)
+    benchmark.pedantic(sides[1], rounds=2)
+    assert report(benchmark, "Adam, 35.8 M parameters", plain, mine) > 1.5
+
+
+class PilImages(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """The usual data set of CIFAR code: PIL images through torchvision's transforms."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        from torchvision import transforms
+
+        self.images, self.labels = images.transpose(0, 2, 3, 1), labels
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5,) * 3, (0.5,) * 3),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def test_data_per_step(benchmark: BenchmarkFixture) -> None:
+    """A batch of 128 images at 32 px: cut, flipped and scaled at once, against PIL transforms in a DataLoader."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (12_406, 3, 32, 32), dtype=np.uint8)
+    labels = generator.integers(0, 10, 12_406)
+    image_set = ImageSet(images, labels)
+    loader = torch.utils.data.DataLoader(PilImages(images, labels), batch_size=128, shuffle=True, drop_last=True)
+    batches = iter(loader)
+    resident, order = ResidentImages(image_set, torch.device("cpu")), ImageOrder(len(images), 128, 0)
+    step = 0
+
+    def ours() -> None:
+        nonlocal step
+        flip = torch.rand(128, 1, 1, 1) < 0.5
+        resident.batch(order.indices(step), flip)
+        step += 1
+
+    plain, mine = fastest(20, lambda: next(batches), ours)
+    benchmark.pedantic(ours, rounds=3)
+    assert report(benchmark, "data of a step, batch 128", plain, mine) > 5
+
+
+def test_bf16_training_step(benchmark: BenchmarkFixture) -> None:
+    """Forward and backward of the 32 px network in bf16 (autocast) against fp32."""
+    method = full_size("ddpm")
+    plain, mine = fastest(2, step_of(method, 8), step_of(method, 8, "bf16"))
+    benchmark.pedantic(step_of(method, 8, "bf16"), rounds=1)
+    report(benchmark, "training step, bf16", plain, mine)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("cbdm", 2.05), ("coral", 1.02), ("t2h", 1.02)])
+def test_cost_over_ddpm(benchmark: BenchmarkFixture, name: str, limit: float) -> None:
+    """A method's step against DDPM's on the 32 px network; the limit is the issue's, with room for noise."""
+    ddpm, other = step_of(full_size("ddpm"), 8), step_of(full_size(name), 8)
+    base, cost = fastest(4, ddpm, other)
+    benchmark.pedantic(other, rounds=1)
+    ratio = report(benchmark, f"{name} step over a DDPM step", cost, base)
+    assert ratio < limit * 1.08
