@@ -75,7 +75,8 @@ class PublishedRow(BaseModel):
         """Source and tables in words."""
         where = self.source.title
         if self.tables:
-            where += f", Table {', '.join(map(str, self.tables))}"
+            word = "Table" if len(self.tables) == 1 else "Tables"
+            where += f", {word} {', '.join(map(str, self.tables))}"
         return where + (" (second hand)" if self.source.second_hand else "")
 
 

@@ -9,7 +9,15 @@ from typing import Any
 from markupsafe import Markup
 
 from ltgen_bench.leaderboard.build import recipe_toml
-from ltgen_bench.leaderboard.charts import GROUP_TITLES, GROUPS, Series, class_bars, class_chart, head_tail_chart
+from ltgen_bench.leaderboard.charts import (
+    GROUP_TITLES,
+    GROUPS,
+    MAX_SERIES,
+    Series,
+    class_bars,
+    class_chart,
+    head_tail_chart,
+)
 from ltgen_bench.leaderboard.collect import Board, Entry, metric
 from ltgen_bench.leaderboard.published import PublishedRow
 from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, best, rows
@@ -118,7 +126,8 @@ def _board_charts(board: Board, ordered: list[Row]) -> list[tuple[str, Markup]]:
         heading = f"Head to tail: {title}"
         lines = [(row.entry.method, {g: row.mean.get(f"groups.{g}.{key}") for g in GROUPS}) for row in ordered]
         charts.append((heading, head_tail_chart(heading, lines)))
-        heading = f"By class: {title}"
+        limit = f", the first {MAX_SERIES} rows" if len(ordered) > MAX_SERIES else ""
+        heading = f"By class: {title}{limit}"
         series = [Series(row.entry.method, [_class_mean(row.entry, key, index) for index in order]) for row in ordered]
         charts.append((heading, class_chart(heading, series, names, counts)))
     return [(heading, chart) for heading, chart in charts if chart]
