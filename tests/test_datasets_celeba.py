@@ -112,7 +112,7 @@ def test_exclusive_hair_colours(tmp_path, images, lists):
     own = {image.tobytes() for image in train.images}
     assert all(image.tobytes() in own for image in reference.images)
     assert data.held_out() is None
-    assert resolve({"dataset": "celeba5"}, tmp_path / "root").dataset.class_counts == (6, 4, 3, 2, 2)
+    assert resolve({"dataset": "celeba5"}, tmp_path / "root").spec.class_counts == (6, 4, 3, 2, 2)
 
 
 def test_the_reference_follows_the_shared_index_rule(tmp_path):

@@ -1,5 +1,6 @@
 """Folders of class folders: order, splits, cuts, decoding against Pillow, the cache, and every refusal."""
 
+import fcntl
 import importlib.util
 import os
 import time
@@ -113,6 +114,20 @@ def test_artificial_imbalance_uses_the_shared_rule(tmp_path):
 def test_an_uneven_folder_gets_the_largest_head_that_fits(pets):
     data = load(pets, imbalance=0.5)  # available after the split: 16, 8, 8, 2; the tail allows a head of 5
     assert data.class_counts == (5, 3, 3, 2)
+
+
+def test_pareto_cut(tmp_path):
+    root = fill(tmp_path / "even", dict.fromkeys("abcde", 20))
+    data = load(root, reference_path=root, pareto_alpha=6)
+    assert data.name == "folder-even-pareto6"  # another name than an exponential cut's
+    # quantiles ((i + 1/2) / 5)^(-1/6) - 1, worked out by hand: 0.4678 0.2222 0.1225 0.0613 0.0177
+    assert data.class_counts == (20, 9, 5, 2, 1)
+    truncated = load(root, reference_path=root, pareto_alpha=6, imbalance=0.25)
+    assert (truncated.name, truncated.class_counts) == ("folder-even-pareto6-0.25", (20, 9, 5, 5, 5))
+    assert set(data.train_indices()) < set(truncated.train_indices())
+    refused("takes pareto_alpha or per_class, not both", lambda: load(root, pareto_alpha=6, per_class=2), ConfigError)
+    for alpha in (0.0, -1.0, 1e6):
+        refused("pareto_alpha must lie above 0", lambda alpha=alpha: load(root, pareto_alpha=alpha), ConfigError)
 
 
 def test_balanced_subset(pets):
@@ -245,6 +260,22 @@ def test_a_damaged_cache_is_made_anew(pets, harm):
         cached.unlink()
     assert load(pets).fingerprint() == before
     assert len(list(cached.parent.iterdir())) == 2
+
+
+def test_what_a_killed_process_left_is_cleaned_up(pets):
+    cache = pets.parent / "root" / ".cache" / "folder"
+    cache.mkdir(parents=True)
+    stale, young, busy = (cache / f".abc-{name}.partial.npy" for name in ("stale", "young", "busy"))
+    for path in (stale, young, busy):
+        path.write_bytes(b"half")
+    for path in (stale, busy):
+        os.utime(path, (time.time() - 60,) * 2)
+    with busy.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        load(pets).train()
+    assert not stale.exists()
+    assert young.exists()  # may be somebody's who has not taken its lock yet
+    assert busy.exists()
 
 
 def test_writing_to_the_images_leaves_the_cache_alone(pets):

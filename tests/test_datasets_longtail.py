@@ -14,6 +14,7 @@ from ltgen_bench.datasets.longtail import (
     groups_by_counts,
     groups_by_thirds,
     largest_exponential_counts,
+    pareto_counts,
     select_balanced_indices,
     select_longtail_indices,
 )
@@ -189,3 +190,32 @@ def test_shot_groups_at_their_borders():
     assert groups.as_dict() == {"many": (0, 1), "medium": (2, 3), "few": (4, 5)}
     assert "more than 100" in groups.rule
     assert "fewer than 20" in groups.rule
+
+
+@given(st.integers(1, 5000), st.floats(0.5, 50), st.integers(1, 300))
+def test_pareto_counts_are_quantiles_of_numpys_pareto(n_max, alpha, classes):
+    counts = pareto_counts(n_max, alpha, classes)
+    assert counts[0] == n_max
+    assert list(counts) == sorted(counts, reverse=True)
+    assert min(counts) >= 1
+    u = (np.arange(classes) + 0.5) / classes
+    quantiles = u ** (-1 / alpha) - 1
+    exact = np.maximum(1, n_max * quantiles / quantiles[0])
+    assert (np.abs(counts - np.maximum(1, np.floor(exact))) <= 1).all()  # the oracle's floats may fall below an integer
+
+
+def test_pareto_of_the_size_of_imagenet_lt():
+    counts = pareto_counts(1280, 6, 1000, 5)
+    assert (counts[0], counts[-1], len(counts)) == (1280, 5, 1000)
+    # the counts of Liu et al. are a draw from this distribution, with the sum 115,846
+    assert sum(counts) == 99_952
+    draws = np.sort(np.random.RandomState(0).pareto(6, 1_000_000))[::-1]
+    medians = draws[500::1000]  # of the steps of one thousandth; the extreme one is noisy
+    ratios = medians[100:900] / medians[100]
+    assert np.allclose(np.array(counts[100:600]) / counts[100], ratios[:500], rtol=0.05)
+
+
+def test_pareto_mistakes():
+    for arguments in ((0, 6, 10), (5, 6, 0), (5, 6, 10, 6), (5, 6, 10, 0)):
+        with pytest.raises(ConfigError, match="class counts need a head of at least 1 image"):
+            pareto_counts(*arguments)

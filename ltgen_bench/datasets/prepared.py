@@ -19,6 +19,7 @@ import io
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -119,9 +120,9 @@ def open_prepared(folder: Path) -> Prepared:
     try:
         # copy-on-write, because torch warns about arrays that refuse to be written
         images = cast(Images, np.load(folder / IMAGES, mmap_mode="c", allow_pickle=False))
-        with np.load(folder / INDEX, allow_pickle=False) as index:
+        with (folder / INDEX).open("rb") as file, np.load(file, allow_pickle=False) as index:
             labels, indices = index["labels"], index["indices"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {folder}: {error}; delete it and prepare again") from error
     if list(images.shape) != note["shape"] or sha256_arrays(labels=labels, indices=indices) != note["index_sha256"]:
         raise DataError(f"{folder} is damaged: its files are not those of its note; delete it and prepare again")

@@ -103,6 +103,7 @@ class PreparedDataset(Dataset):
 
     def check_files(self, tell: Progress) -> list[tuple[str, str]]:
         """Hash the prepared files again and compare with their note."""
+        super().check_files(tell)
         tell(f"checking {self.folder}")
         return check_prepared(self.folder)
 
