@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from ltgen_bench.cli import main
 from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import load_dataset
 from ltgen_bench.evaluation import dataset_part
@@ -20,6 +23,7 @@ from ltgen_bench.resolve import resolve
 from ltgen_bench.seeding import uniform_labels
 from ltgen_bench.storage import sha256_bytes, sha256_json
 from ltgen_bench.submission import DECLARATION, SubmissionMetadata
+from ltgen_bench.submission.limits import printable
 
 PROTOCOL = PROTOCOLS["digits-1k.v1"]
 DATA_ROOT = Path("/nonexistent/data")  # the digits are embedded
@@ -217,3 +221,36 @@ def write_leaderboard(root: Path, seeds: int = 3) -> Path:
 
 def copied(record: dict) -> dict:
     return copy.deepcopy(record)
+
+
+def set_value(*path: object, value: object) -> Callable[[dict], None]:
+    """An edit for `change`: the value at a path of keys."""
+
+    def edit(record: dict) -> None:
+        for key in path[:-1]:
+            record = record[key]  # type: ignore[index]
+        record[path[-1]] = value  # type: ignore[index]
+
+    return edit
+
+
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple:
+    """Run the command line; returns exit code, stdout, stderr."""
+    monkeypatch.setattr("sys.argv", ["ltgen-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line that a refused command prints; asserts that it is one plain line and that the code is 2."""
+    code, out, err = command(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert printable(err[:-1]) == err[:-1]  # nothing in it can move the cursor or turn the writing direction
+    assert len(err) < 1200
+    return err

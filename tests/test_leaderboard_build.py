@@ -12,8 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from leaderboard_records import METHODS, change, make_record, write_leaderboard, write_submission, write_sums
-from test_submission_validate import command, refused
+from leaderboard_records import (
+    METHODS,
+    change,
+    command,
+    make_record,
+    refused,
+    write_leaderboard,
+    write_submission,
+    write_sums,
+)
 
 from ltgen_bench.config import read_toml
 from ltgen_bench.leaderboard import text

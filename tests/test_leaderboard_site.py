@@ -10,8 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from leaderboard_records import make_record, write_leaderboard, write_submission
-from test_submission_validate import command, refused
+from leaderboard_records import command, make_record, refused, write_leaderboard, write_submission
 
 from ltgen_bench.leaderboard import charts, site
 from ltgen_bench.leaderboard.collect import Entry, boards, read_entries

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from leaderboard_records import change, digits, make_record, write_submission
-from test_submission_validate import command, refused
+from leaderboard_records import change, command, digits, make_record, refused, write_submission
 
 from ltgen_bench.record import CodePart, parse_record, read_record
 from ltgen_bench.samples import Samples, write_samples
@@ -88,6 +88,8 @@ def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_cod
         record["metrics"]["confidence"].pop("fid")
 
     change(folder, 1, better)
+    again = SimpleNamespace(to_dict=submission.records[1].metrics.model_dump, dataset=submission.records[1].dataset)
+    monkeypatch.setattr("ltgen_bench.submission.remeasure.evaluate_samples", lambda *_, **__: again)  # known by now
     assert list(verified_seeds(boards, validate_submission(folder))) == []
     line = refused(monkeypatch, capsys, "verify", folder, "--samples", files[1], "--leaderboards", boards, *data)
     assert "seed 1: fid is" in line
