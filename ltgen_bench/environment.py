@@ -15,7 +15,7 @@ import ltgen_bench
 from ltgen_bench.devices import describe_device
 from ltgen_bench.record import CodePart, EnvironmentPart
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "torch-fidelity")
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pillow")
 
 
 def environment(device: torch.device) -> EnvironmentPart:
