@@ -80,6 +80,7 @@ class TrainingConfig(Section):
     label_drop: float = Field(0.1, ge=0, le=1)  # probability of training without the label, for guidance
     label_drop_unit: Literal["sample", "batch"] = "sample"  # the released CBDM and CORAL code drops whole batches
     horizontal_flip: bool = True  # and only where the data set allows it
+    augment_probability: float = Field(0.0, ge=0, le=1)  # of each ADA-style transform, see `augmentation`; 0: none
     precision: Precision = "fp32"
     max_nonfinite_steps: NotNegative = 20  # steps in a row with NaN or Inf gradients before it stops
     init_from: Path | None = (

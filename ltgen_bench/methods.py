@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ltgen_bench.augmentation import AugmentationCondition
 from ltgen_bench.config import RunConfig, Section, build, read_toml
 from ltgen_bench.datasets import ImageSet
 from ltgen_bench.diffusion import DiffusionSchedule, UNet, UNetConfig, linear_schedule
@@ -193,6 +194,9 @@ class DiffusionMethod(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(run.seed, "extra modules"))
             self.extra = nn.ModuleDict(self.extra_modules())
+            if run.training.augment_probability > 0:
+                size = self.network.config.embedding_channels
+                self.extra["augmentation"] = AugmentationCondition(self.network.time_embedding, size)
 
     @abstractmethod
     def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:

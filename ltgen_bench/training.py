@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ltgen_bench.augmentation import Augmentations, augment, draw_augmentations
 from ltgen_bench.batches import ImageOrder, ResidentImages, StepDraws, conditioning_labels, draw_step
 from ltgen_bench.checkpoints import load_initial, load_state, load_weights, save_state
 from ltgen_bench.config import TrainingConfig
@@ -123,6 +124,7 @@ class Trainer:
         generator.manual_seed(derive_seed(self.context.seed, "step", step))
         draws = draw_step(whole, self.method.schedule.steps, config.label_drop, config.label_drop_unit, generator)
         indices = self.order.indices(step)
+        changes = self._augmentations(step)
         mine = self.world.shard(config.batch_size)
         size = mine.stop - mine.start
         sums: dict[str, Tensor] = {}
@@ -133,7 +135,9 @@ class Trainer:
                 mine.start + size * part // config.gradient_accumulation,
                 mine.start + size * (part + 1) // config.gradient_accumulation,
             )
-            batch = self._batch(indices, draws, which)
+            batch = self._batch(indices, draws, changes, which)
+            if changes is not None:
+                self.method.extra["augmentation"].condition = changes.condition[which]
             torch.manual_seed(derive_seed(self.context.seed, "part", step, which.start))  # for dropout
             with self._no_sync(part):
                 with autocast(self.context.device, config.precision):
@@ -148,11 +152,23 @@ class Trainer:
         self.context.progress.update(self.step)
         return sums, norm
 
-    def _batch(self, indices: np.ndarray, draws: StepDraws, which: slice) -> DiffusionBatch:
+    def _augmentations(self, step: int) -> Augmentations | None:
+        """The transforms of a step's whole batch, drawn apart so that the other draws stay what they are without."""
+        probability = self.config.augment_probability
+        if probability == 0:
+            return None
+        generator = torch.Generator(self.context.device)
+        generator.manual_seed(derive_seed(self.context.seed, "augment", step))
+        return draw_augmentations(self.config.batch_size, probability, generator)
+
+    def _batch(
+        self, indices: np.ndarray, draws: StepDraws, changes: Augmentations | None, which: slice
+    ) -> DiffusionBatch:
         """The rows `which` of the step's batch."""
 
         def images(part: slice) -> tuple[Tensor, Tensor]:
-            return self.images.batch(indices[part], draws.flip[part] if self.flip else None)
+            x0, labels = self.images.batch(indices[part], draws.flip[part] if self.flip else None)
+            return (x0 if changes is None else augment(x0, changes.part(part))), labels
 
         x0, labels = images(which)
         mine = draws.part(which)
