@@ -1,13 +1,18 @@
 """Verification: what the manifest states, what is remembered from the first use, and what is found when it changed."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from test_datasets_cifar import small_pixels, write_python
 from test_datasets_folder import fill
 
 from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import dataset_names, load_dataset, verify_dataset
+from ltgen_bench.datasets.cifar import Cifar
+from ltgen_bench.datasets.longtail import select_longtail_indices
+from ltgen_bench.datasets.manifest import load_manifest
 from ltgen_bench.datasets.source_manifest import load_source_manifest, published_hashes
 from ltgen_bench.datasets.verify import hashes_of, remembered_path
 from ltgen_bench.errors import DataError, MissingFileError
@@ -81,6 +86,26 @@ def test_folders_of_the_same_name_are_two_data_sets(tmp_path):
     (root / "dog" / "000.png").unlink()
     data = load_dataset(DatasetConfig(name="folder", path=root), tmp_path)
     with pytest.raises(DataError, match="data set folder-pets: the index list has sha256"):
+        verify_dataset(data, tmp_path, quiet)
+
+
+def test_the_index_list_of_a_cifar_cut_is_computed_on_first_use(tmp_path):
+    """Official labels are needed for it, so the manifest cannot state what was not computed."""
+    manifest = load_manifest("cifar10")
+    manifest = dataclasses.replace(manifest, train_counts=(20,) * 10, test_counts=(4,) * 10)
+    train, test = small_pixels(manifest, 20, 1), small_pixels(manifest, 4, 2)
+    data = Cifar(write_python(tmp_path, manifest, train, test), tmp_path, imbalance=0.2)
+    said = []
+    checks = against(verify_dataset(data, tmp_path, said.append))
+    assert checks["official files"] == "file"
+    assert checks["index list"] == "new"
+    assert any("computed here and kept in" in line and "index list" in line for line in said)
+    kept = json.loads(remembered_path(data, tmp_path).read_text())
+    assert kept["indices"] == sha256_arrays(indices=select_longtail_indices(train[1], data.class_counts))
+    assert against(verify_dataset(data, tmp_path, quiet))["index list"] == "first use here"
+    path = tmp_path / "cifar-10-batches-py" / "data_batch_2"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="data_batch_2 is not the official file"):
         verify_dataset(data, tmp_path, quiet)
 
 

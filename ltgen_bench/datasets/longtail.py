@@ -66,7 +66,8 @@ def pareto_counts(n_max: int, alpha: float, class_count: int, n_min: int = 1) ->
     The q_i are the quantiles, in equal steps, of the Pareto distribution of power `alpha` that starts at 0 (Lomax; what
     `numpy.random.pareto` draws from). `n_max` is N, the head's count; `n_min` truncates the tail. With alpha 6, N 1280
     and n_min 5 the sum over 1,000 classes is 99,952 where ImageNet-LT has 115,846: its authors drew their counts, and a
-    cut by this formula is another data set. The floor is that of 40 decimals, the same on every machine. Raises ConfigError for counts out of range.
+    cut by this formula is another data set. The floor is that of 40 decimals, the same on every machine. Raises
+    ConfigError for counts out of range.
     """
     if n_max < 1 or class_count < 1 or not 1 <= n_min <= n_max:
         raise ConfigError(

@@ -83,10 +83,10 @@ class TinyImageNetLT(PreparedDataset):
         return files, np.array(labels, np.int64)
 
     def _annotated(self, root: Path) -> tuple[list[Path], Labels]:
-        """The validation images of TinyImageNet-200, in the order of their annotations."""
+        """The validation images of TinyImageNet-200 by class and name, as class folders of them would be listed."""
         label_of = {name.split()[0]: label for label, name in enumerate(self.class_names)}
         images = {file.name: file for file in scan(root).get("images", ())}  # so no line can name another file
-        files, labels = [], []
+        entries: list[tuple[int, str]] = []
         path = root / _ANNOTATIONS
         try:
             lines = path.read_text(encoding="ascii").splitlines()
@@ -96,9 +96,9 @@ class TinyImageNetLT(PreparedDataset):
             name, wnid = [*line.split("\t"), "", ""][:2]
             if name not in images or wnid not in label_of:
                 raise DataError(f"{shown(path)}, line {number}: {line[:80]!r} names no image of val/images or no class")
-            files.append(images[name])
-            labels.append(label_of[wnid])
-        return files, np.array(labels, np.int64)
+            entries.append((label_of[wnid], name))
+        entries.sort()
+        return [images[name] for _, name in entries], np.array([label for label, _ in entries], np.int64)
 
     def load_held_out(self) -> ImageSet:
         """The validation images, which no training set contains."""
