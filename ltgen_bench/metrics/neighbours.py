@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 # A tile is this many rows of one set against as many of the other.
-_TILE = {"cpu": 2048, "cuda": 8192}
+_TILE = {"cpu": 1024, "cuda": 8192}
 # Neighbours kept beyond k, so that rounding seldom pushes a true neighbour off the list.
 _SPARE = 4
 # Values held at once while differences are summed: 16 MB, which stays in the cache of most processors.

@@ -156,7 +156,7 @@ def _seed_centres(points: FloatArray, cluster_count: int, generator: np.random.G
     sum most is kept. All squared distances of the subset come from one product at the start, so a step costs a few
     rows instead of a pass over the features.
     """
-    size = 3 * 1024 if 3 * 1024 >= cluster_count else 3 * cluster_count
+    size = 3 * 1024 if cluster_count <= 3 * 1024 else 3 * cluster_count
     rows = np.sort(generator.choice(len(points), min(size, len(points)), replace=False))
     subset = points[rows]
     norms = np.einsum("ij,ij->i", subset, subset)
