@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ltgen_bench.features import (
     load_extractor,
 )
 from ltgen_bench.features import missing_weights as missing_extractor_weights
+from ltgen_bench.label_check import label_warning
 from ltgen_bench.metrics import (
     FeatureArrays,
     GaussianStatistics,
@@ -35,7 +37,7 @@ from ltgen_bench.progress import Progress
 from ltgen_bench.protocol import Protocol, get_protocol
 from ltgen_bench.record import DatasetPart, ExtractorPart, ReferencePart, SamplesPart
 from ltgen_bench.samples import Samples
-from ltgen_bench.storage import MissingFile, sha256_json
+from ltgen_bench.storage import MissingFile, sha256_arrays, sha256_json
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def check_samples(samples: Samples, dataset: Dataset, source: str = "the samples
         raise SamplesError(
             f"{source} are {height}x{width} px with {channels} channel(s); "
             f"{dataset.name} has {wanted[1]}x{wanted[2]} px with {wanted[0]}"
-            + ("; give --resize antialias to resize them" if channels == wanted[0] and height == width else "")
+            + _resize_hint(channels == wanted[0], height == width)
         )
     if len(samples) == 0:
         raise SamplesError(f"{source} are empty")
@@ -157,6 +159,12 @@ def check_samples(samples: Samples, dataset: Dataset, source: str = "the samples
             f"{source} have labels from {low} to {high}; {dataset.name} has {dataset.class_count} classes, "
             f"so labels go from 0 to {dataset.class_count - 1}"
         )
+
+
+def _resize_hint(same_channels: bool, square: bool) -> str:
+    if not same_channels:
+        return ""
+    return "; give --resize antialias to resize them" if square else "; only square samples can be resized"
 
 
 def evaluate_samples(
@@ -204,6 +212,10 @@ def _evaluate(
     cache = places.feature_cache()
 
     def features(what: str, images: np.ndarray, extractor: Extractor) -> ExtractedFeatures:
+        def found_in_cache(count: int) -> None:
+            if count:
+                progress.say(f"{extractor.name} of {what}: {count:,} of {len(images):,} images were in the cache")
+
         with progress:
             progress.start(f"{extractor.name} of {what}", len(images), "images")
             return extract_features(
@@ -212,6 +224,7 @@ def _evaluate(
                 batch_size=batch_size,
                 cache=cache,
                 progress=lambda done, total: progress.update(done),
+                found_in_cache=found_in_cache,
             )
 
     def arrays(what: str, images: np.ndarray, labels: np.ndarray) -> FeatureArrays:
@@ -219,8 +232,21 @@ def _evaluate(
         second = own.features if manifold is main else features(what, images, manifold).features
         return FeatureArrays(own.features, labels, own.probabilities, second)
 
+    def of_real_images(what: str, images: np.ndarray, extractor: Extractor) -> np.ndarray:
+        """Features of training or held-out images, which are often reference images as well."""
+        found = _rows_of_equal_images(images, reference.images)
+        result = np.empty((len(images), extractor.dim), np.float32)
+        result[found >= 0] = real.features[found[found >= 0]]
+        new = np.flatnonzero(found < 0)
+        if len(new):
+            result[new] = features(what, images if len(new) == len(images) else images[new], extractor).features
+        return result
+
     generated = arrays("samples", samples.images, samples.labels)
     real = arrays(f"reference {dataset.reference.name}", reference.images, reference.labels)
+    warning = label_warning(generated, real, dataset.class_names)
+    if warning is not None:
+        progress.say(f"warning: {warning}")
     classifier = main if main.class_names == tuple(dataset.class_names) else None
     report = compute_metrics(
         generated,
@@ -230,10 +256,12 @@ def _evaluate(
         groups=dataset.groups.as_dict(),
         classifier_probabilities=generated.probabilities if classifier is not None else None,
         reference_statistics=_reference_statistics(real, reference.images, len(samples), main, cache),
-        training=_memorisation_inputs(samples, train, held_out, features, main),
+        training=_memorisation_inputs(samples, train, held_out, of_real_images, main),
         progress=progress.say,
         device=str(device),
     )
+    if warning is not None:
+        report = replace(report, notes={**report.notes, "labels": warning})
     return Evaluation(
         report=report,
         protocol=protocol,
@@ -249,6 +277,12 @@ def _evaluate(
             "manifold": extractor_part(manifold, protocol),
         },
     )
+
+
+def _rows_of_equal_images(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """For each of `images` (N, ...) the row of one of `others` with the same pixels, or -1; int64 (N,)."""
+    row_of = {sha256_arrays(image=image): row for row, image in enumerate(others)}
+    return np.array([row_of.get(sha256_arrays(image=image), -1) for image in images], np.int64)
 
 
 def _reference_statistics(
@@ -270,16 +304,18 @@ def _reference_statistics(
 
 
 def _memorisation_inputs(
-    samples: Samples, train: ImageSet, held_out: ImageSet | None, features: Any, extractor: Extractor
+    samples: Samples,
+    train: ImageSet,
+    held_out: ImageSet | None,
+    features: Callable[[str, np.ndarray, Extractor], np.ndarray],
+    extractor: Extractor,
 ) -> MemorisationInputs:
     def channels_last(images: np.ndarray) -> np.ndarray:
         return images.transpose(0, 2, 3, 1)
 
     return MemorisationInputs(
-        training_features=features("training images", train.images, extractor).features,
-        held_out_features=None
-        if held_out is None
-        else features("held-out images", held_out.images, extractor).features,
+        training_features=features("training images", train.images, extractor),
+        held_out_features=None if held_out is None else features("held-out images", held_out.images, extractor),
         generated_pixels=channels_last(samples.images),
         training_pixels=channels_last(train.images),
         held_out_pixels=None if held_out is None else channels_last(held_out.images),

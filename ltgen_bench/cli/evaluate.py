@@ -28,7 +28,10 @@ def evaluate(
             metavar="SAMPLES",
         ),
     ],
-    dataset: o.DatasetName = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Data set that the samples are of; see 'list datasets'.  [required]"),
+    ] = None,
     imbalance: o.Imbalance = None,
     per_class: o.PerClass = None,
     path: o.DataPath = None,
@@ -40,7 +43,12 @@ def evaluate(
         Literal["antialias"] | None, typer.Option(help="Resize samples of another size; recorded, and '+custom'.")
     ] = None,
     method_name: Annotated[str, typer.Option(help="What to call the model in tables and in the record.")] = "unnamed",
-    seed: o.Seed = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", "-s", help="Seed of the model that made the samples; recorded for 'compare', changes no number."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for record and figures. Default: under --runs-dir.")
     ] = None,
@@ -54,8 +62,9 @@ def evaluate(
 ) -> None:
     """Measure samples from any model: no training stack, no checkpoint needed.
 
-    Another number of samples than the protocol's is measured too, and the protocol is then called '+custom'. Features
-    are cached by content, so an evaluation that was stopped goes on where it was.
+    Labels are class indices in the data set's order, which 'data show' prints ('folder': largest class first). Another
+    number of samples than the protocol's is measured too, and the protocol is then called '+custom'. Features are
+    cached by content, so an evaluation that was stopped goes on where it was.
 
     Example: ltgen-bench evaluate samples.npz --dataset cifar10lt --method-name "my GAN"
     """
@@ -85,9 +94,12 @@ def evaluate(
         )  # fmt: skip
     if resize is not None:
         layers = merge(layers, {"protocol": {"resize": resize}})
-    resolved = resolve(layers, data_root)
-    loaded = load_samples(samples, resolved.dataset.class_names, data_root / ".cache" / "samples")
     where, progress = o.places(data_root, weights), o.make_progress(quiet)
+    if path is not None:
+        progress.say(f"reading the images in {path} (decoded the first time, then cached)")
+    resolved = resolve(layers, data_root)
+    progress.say(f"reading the samples in {', '.join(map(str, samples))}")
+    loaded = load_samples(samples, resolved.dataset.class_names, data_root / ".cache" / "samples")
     folder_out, record = evaluate_foreign(
         loaded, resolved, where, progress, source=", ".join(map(str, samples)), name=method_name, seed=seed,
         runs_dir=runs_dir, out=out, before=lambda: prepare(resolved, where, progress),

@@ -37,13 +37,15 @@ def extract_features(
     batch_size: int = 64,
     cache: FeatureCache | None = None,
     progress: Callable[[int, int], None] | None = None,
+    found_in_cache: Callable[[int], None] | None = None,
 ) -> ExtractedFeatures:
     """Features (and class probabilities) of uint8 images (N, C, H, W), in their order.
 
     `batch_size` is how many images go to the device at a time, rounded up to a multiple of the extractor's
-    `compute_batch`; it changes memory and speed, and not one bit of the result. `progress(done, total)` gets images.
-    Raises DataError for an empty or unsuitable array (before anything is computed), ConfigError for a batch size
-    below 1, StorageError when the cache cannot be written.
+    `compute_batch`; it changes memory and speed, and not one bit of the result. `progress(done, total)` gets images,
+    `found_in_cache` at the end the number of those that were not computed. Raises DataError for an empty or unsuitable
+    array (before anything is computed), ConfigError for a batch size below 1, StorageError when the cache cannot be
+    written.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, and is {batch_size}")
@@ -53,6 +55,7 @@ def extract_features(
         raise DataError(f"no images to extract {extractor.name} features from")
     features = np.empty((total, extractor.dim), np.float32)
     probabilities: np.ndarray | None = None
+    found = 0
     for start in range(0, total, CHUNK):
         chunk = images[start : start + CHUNK]
         stop = start + len(chunk)
@@ -63,13 +66,17 @@ def extract_features(
             arrays = _compute(chunk, extractor, batch_size, report)
             if cache is not None:
                 cache.put(key, arrays, extractor=extractor.name)
-        elif progress is not None:
-            progress(stop, total)
+        else:
+            found += len(chunk)
+            if progress is not None:
+                progress(stop, total)
         features[start:stop] = arrays["features"]
         if "probabilities" in arrays:
             if probabilities is None:
                 probabilities = np.empty((total, arrays["probabilities"].shape[1]), np.float32)
             probabilities[start:stop] = arrays["probabilities"]
+    if found_in_cache is not None:
+        found_in_cache(found)
     return ExtractedFeatures(features, probabilities)
 
 
