@@ -142,10 +142,9 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if version != (1, 0):  # later versions exist for headers above 64 KiB and up to 4 GiB, which no plain array has
+        raise ValueError(f"npy format {version[0]}.{version[1]}, only 1.0 is read")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     return tuple(int(length) for length in shape), dtype
 
 

@@ -108,3 +108,10 @@ def test_a_header_that_promises_more_than_is_stored(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("arr_0.npy", header.getvalue() + b"\0" * 100)
     assert "'arr_0' says 1024000000000 bytes and stores 100" in message(path)
+
+
+def test_a_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "s.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("arr_0.npy", np.lib.format.magic(2, 0) + (2**32 - 1).to_bytes(4, "little") + b" " * 100)
+    assert "npy format 2.0, only 1.0 is read" in message(path)
