@@ -104,6 +104,8 @@ def _with_init_hash(training: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(start, str | Path):
         return dict(training)
     if not Path(start).is_file():
+        if "init_sha256" in training:  # the configuration of a run that was trained already and outlived the file
+            return dict(training)
         raise CheckpointError(
             f"training.init_from: there is no file {start}; give a run's checkpoints/model.safetensors"
         )

@@ -28,9 +28,10 @@ from ltgen_bench.datasets import ImageSet
 from ltgen_bench.devices import autocast, memory_errors
 from ltgen_bench.diffusion import ExponentialMovingAverage
 from ltgen_bench.distributed import KeepInGraph, World, join_world
-from ltgen_bench.errors import ConfigError, TrainingError
+from ltgen_bench.errors import CheckpointError, ConfigError, TrainingError
 from ltgen_bench.methods import DiffusionBatch, DiffusionMethod, FitContext
 from ltgen_bench.seeding import derive_seed
+from ltgen_bench.storage import sha256_file
 
 _AGREE_EVERY = 10  # steps between questions whether a process was asked to stop: each makes the GPU and the host meet
 
@@ -306,6 +307,8 @@ class Trainer:
         if self.config.init_from is None:
             return
         load_initial(self.config.init_from, self.method.network, self.method.identity())
+        if sha256_file(self.config.init_from) != self.config.init_sha256:
+            raise CheckpointError(f"{self.config.init_from} has changed; its sha256 is not training.init_sha256")
         self.ema = ExponentialMovingAverage.of(self.method.network, self.config.ema_decay, self.config.ema_warmup)
 
     def _check_parts(self) -> None:

@@ -187,6 +187,11 @@ def pretrained(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
+def trained_model_of_another_seed(folder: Path) -> bytes:
+    make_trainer(tiny_run(seed=3), folder / "other").method.save(folder / "other.safetensors")
+    return (folder / "other.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize(("name", "method"), [("coral", {}), ("cbdm", {"prior": "uniform"}), ("ddpm", {})])
 def test_fine_tuning_starts_from_the_weights(
     name: str, method: dict[str, Any], pretrained: Path, tmp_path: Path
@@ -213,6 +218,15 @@ def test_what_training_starts_from_is_part_of_the_configuration(pretrained: Path
         tiny_run("coral", training={"init_from": str(moved), "init_sha256": "0" * 64})
     with pytest.raises(CheckpointError, match="there is no file"):
         tiny_run("coral", training={"init_from": str(tmp_path / "nothing")})
+    # a trained run outlives the file that it started from; training anew does not
+    kept = {"init_from": str(tmp_path / "nothing"), "init_sha256": tuned.config.training.init_sha256}
+    later = tiny_run("coral", training=kept)
+    assert later.config.hash() == tuned.config.hash()
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        make_trainer(later, tmp_path / "anew").run()
+    moved.write_bytes(trained_model_of_another_seed(tmp_path))
+    with pytest.raises(CheckpointError, match="has changed"):
+        make_trainer(again, tmp_path / "anew").run()
 
 
 @pytest.mark.parametrize(
