@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +117,15 @@ def test_missing_data_sets_are_no_success(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_the_rules_are_shown():
+    for name in dataset_names():
+        if name != "folder":
+            summary = load_dataset(DatasetConfig(name=name), Path("nowhere")).summary()
+            assert summary["index_rule"]
+            assert summary["groups_rule"]
+            json.dumps(summary)
+
+
 def test_manifests_are_complete_and_small():
     from importlib import resources
 
@@ -125,7 +135,7 @@ def test_manifests_are_complete_and_small():
         text = folder.joinpath(f"{name}.toml").read_text(encoding="utf-8")
         assert len(text) < 40_000
         manifest = load_source_manifest(name)
-        assert manifest.name == name
+        assert manifest.name == name == load_dataset(DatasetConfig(name=name), Path("nowhere")).name
         assert manifest.licence
         assert manifest.citation
         assert manifest.index_rule

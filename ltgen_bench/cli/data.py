@@ -83,7 +83,7 @@ def show(
         f"fingerprint  {summary['fingerprint'] or 'unknown until the images are on disk'}",
         f"licence      {summary['licence']}",
     ]
-    lines += [f"{word:<12} {summary[f'{word}_rule']}" for word in ("index", "pixel") if f"{word}_rule" in summary]
+    lines += [f"{word:<12} {summary[f'{word}_rule']}" for word in ("index", "pixel") if summary.get(f"{word}_rule")]
     lines += [f"missing      {missing}" for missing in summary["missing"]]
     lines += [f"unknown      {summary['unknown']}"] if summary["unknown"] and not summary["missing"] else []
     o.print_tables([table, "", *(Text(line) for line in lines)])

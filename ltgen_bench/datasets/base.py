@@ -119,6 +119,7 @@ class Dataset(abc.ABC):
     default_protocol: str
     licence: str
     citation: str
+    index_rule: str = ""  # which images of the source are in the training set, in words
     manifest_name: str = ""  # the manifest that states this set's hashes, empty where there is none
 
     @property
@@ -222,6 +223,7 @@ class Dataset(abc.ABC):
             "image_shape": list(self.image_shape),
             "groups": {key: list(classes) for key, classes in self.groups.as_dict().items()},
             "groups_rule": self.groups.rule,
+            "index_rule": self.index_rule,
             "reference": None
             if reference is None
             else {

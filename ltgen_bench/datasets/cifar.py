@@ -54,7 +54,7 @@ class Cifar(Dataset):
         self.horizontal_flip = True
         self.default_protocol = "cifar-50k.v1"
         self.licence, self.citation = manifest.licence, manifest.citation
-        self.manifest_name = manifest.name
+        self.manifest_name, self.index_rule = manifest.name, manifest.index_rule
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

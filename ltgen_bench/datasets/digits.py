@@ -47,7 +47,7 @@ class Digits(Dataset):
         self.horizontal_flip = False  # a mirrored 2 is no digit
         self.default_protocol = "digits-1k.v1"
         self.licence, self.citation = manifest.licence, manifest.citation
-        self.manifest_name = manifest.name
+        self.manifest_name, self.index_rule = manifest.name, manifest.index_rule
         self._image_shape = manifest.image_shape
 
     @property

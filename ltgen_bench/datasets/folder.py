@@ -105,6 +105,7 @@ class Folder(Dataset):
             self._counts(self._reference_indices),
             described,
         )
+        self.index_rule = "as they are" if len(self._indices) == len(rest) else f"shared index rule, seed {split_seed}"
         self.horizontal_flip = True
         self.default_protocol = "images-50k.v1"
         self.licence = "that of the images in the folder"

@@ -40,6 +40,8 @@ class Manifest:
     class_names: tuple[str, ...]
     train_counts: tuple[int, ...]  # of the full set that training sets are cut from
     test_counts: tuple[int, ...]  # of the official test set, empty where there is none
+    index_rule: str  # which images a cut keeps
+    groups: str  # how head, medium and tail are divided
     homepage: str
     licence: str
     citation: str
@@ -59,6 +61,8 @@ def load_manifest(name: str) -> Manifest:
         class_names=tuple(values["class_names"]),
         train_counts=_counts(values["train_counts"], len(values["class_names"])),
         test_counts=_counts(values.get("test_counts", []), len(values["class_names"])),
+        index_rule=values["index_rule"],
+        groups=values["groups"],
         homepage=values["homepage"],
         licence=values["licence"],
         citation=values["citation"],

@@ -45,7 +45,7 @@ class PreparedDataset(Dataset):
         self.name, self.title, self.class_names = manifest.name, manifest.title, manifest.class_names
         self.horizontal_flip, self.default_protocol = manifest.horizontal_flip, manifest.default_protocol
         self.licence, self.citation = manifest.licence, manifest.citation
-        self.manifest_name = manifest.name
+        self.manifest_name, self.index_rule = manifest.name, manifest.index_rule
         if manifest.class_counts:
             self.class_counts = manifest.class_counts
             self.reference = self._reference_info((manifest.reference_per_class,) * len(self.class_names))
@@ -127,7 +127,6 @@ class PreparedDataset(Dataset):
         return {
             **values,
             "reference": values["reference"] or reference,
-            "index_rule": manifest.index_rule,
             "pixel_rule": manifest.pixel_rule,
             "facts": self.facts(),
         }
