@@ -260,8 +260,13 @@ def _evaluate(
         progress=progress.say,
         device=str(device),
     )
-    if warning is not None:
-        report = replace(report, notes={**report.notes, "labels": warning})
+    notes = {"labels": warning} if warning is not None else {}
+    if report.fid is not None and len(samples) <= main.dim:
+        notes["fid"] = (
+            f"{len(samples):,} samples are fewer than the {main.dim:,} features: its bias dominates, so compare it "
+            "with numbers from exactly as many samples only"
+        )
+    report = replace(report, notes={**report.notes, **notes})
     return Evaluation(
         report=report,
         protocol=protocol,

@@ -9,7 +9,7 @@ import numpy as np
 from ltgen_bench.metrics import FeatureArrays
 
 _SHARE_OF_REAL = 0.1  # of how far real images are above chance; less is suspicious
-_STANDARD_ERRORS = 3.0  # above chance; less could be luck
+_STANDARD_ERRORS = 3.0  # what lies within them could be luck
 _NAMES_SHOWN = 10
 
 
@@ -39,8 +39,9 @@ def label_warning(generated: FeatureArrays, real: FeatureArrays, class_names: Se
         return float((nearest == arrays.labels).mean()), float(shares[0] @ shares[1])
 
     (ours, chance), (theirs, their_chance) = agreement(generated), agreement(real)
-    luck = _STANDARD_ERRORS * np.sqrt(chance * (1 - chance) / len(generated))
-    if theirs - their_chance < 0.1 or ours - chance > max(_SHARE_OF_REAL * (theirs - their_chance), luck):
+    if theirs - their_chance < 0.1 or ours - chance > _SHARE_OF_REAL * (theirs - their_chance):
+        return None
+    if theirs - ours < _STANDARD_ERRORS * np.sqrt(theirs * (1 - theirs) / len(generated)) or len(generated) < 20:
         return None
     order = ", ".join(f"{index} {name}" for index, name in enumerate(class_names[:_NAMES_SHOWN]))
     order += ", ..." if len(class_names) > _NAMES_SHOWN else ""

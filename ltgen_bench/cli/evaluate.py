@@ -98,7 +98,6 @@ def evaluate(
     if path is not None:
         progress.say(f"reading the images in {path} (decoded the first time, then cached)")
     resolved = resolve(layers, data_root)
-    progress.say(f"reading the samples in {', '.join(map(str, samples))}")
     loaded = load_samples(samples, resolved.dataset.class_names, data_root / ".cache" / "samples")
     folder_out, record = evaluate_foreign(
         loaded, resolved, where, progress, source=", ".join(map(str, samples)), name=method_name, seed=seed,

@@ -14,7 +14,7 @@ MAX_CLASS_ROWS = 30  # with more classes, the ten largest and the ten smallest a
 OVERALL = (
     ("fid", "{label}", False),
     ("fid_infinity", "{label}, infinite samples", False),
-    ("kid", "KID", False),
+    ("kid", "KID x 1000", False),
     ("inception_score", "Inception Score", True),
     ("f8", "F8 (recall of PRD)", True),
     ("f1_8", "F1/8 (precision of PRD)", True),
@@ -27,12 +27,19 @@ OVERALL = (
 COLUMNS = (
     ("fid", "{label}"),
     ("fid_floor", "real vs real"),
-    ("kid", "KID"),
+    ("kid", "KID x 1000"),
     ("precision", "precision"),
     ("recall", "recall"),
     ("coverage", "coverage"),
     ("label_accuracy", "accuracy"),
 )
+GROUP_COLUMNS = (
+    *COLUMNS[:1],
+    ("mean_class_fid", "mean of classes"),
+    ("mean_class_fid_floor", "real vs real"),
+    *COLUMNS[2:],
+)
+SCALES = {"kid": 1000.0}  # what a value is multiplied by before it is shown
 
 
 def record_tables(record: Record) -> list[Any]:
@@ -73,8 +80,35 @@ def metric_tables(
         parts.append(_classes(metrics["per_class"], label, class_names, class_counts))
     if metrics.get("memorisation"):
         parts.append(_memorisation(metrics["memorisation"]))
-    parts += [Text(f"{name}: {reason}") for name, reason in metrics["notes"].items() if reason != "not asked for"]
+    parts += [Text(note) for note in _notes(metrics)]
     return parts
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[str]:
+    """The notes, those with the same text together, and what a reader of the real-versus-real column should know."""
+    names_of: dict[str, list[str]] = {}
+    for name, reason in metrics["notes"].items():
+        if reason != "not asked for":
+            names_of.setdefault(reason, []).append(name)
+    lines = []
+    for reason, names in names_of.items():
+        bases = [name for name in names if name.removesuffix("_std").removesuffix("_n") == name]
+        shown = bases or names  # a deviation or a count has its reason from its value
+        lines.append(f"{', '.join(shown)}: {reason}")
+    per_class = metrics.get("per_class") or {}
+    sizes = [
+        (n, samples)
+        for n, samples in zip(per_class.get("fid_floor_n") or [], per_class.get("n_generated") or [], strict=False)
+        if n is not None and n < samples
+    ]
+    if sizes:
+        low, high = min(n for n, _ in sizes), max(n for n, _ in sizes)
+        count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        lines.append(
+            f"real vs real: two random halves of the reference, {count} images each. Fewer images give a larger "
+            "distance, so this floor lies too high for the number of samples here"
+        )
+    return lines
 
 
 def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
@@ -84,7 +118,7 @@ def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
     for column, justify in (
         ("metric", "left"),
         ("value", "right"),
-        ("confidence interval", "right"),
+        (_interval_title(metrics["confidence"]), "right"),
         ("better", "left"),
     ):
         table.add_column(column, justify=justify)
@@ -93,7 +127,10 @@ def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
         if value is None and (reason is None or reason == "not asked for"):
             continue
         deviation = metrics.get(f"{key}_std")
-        shown = number(value) + (f" ± {number(deviation)}" if value is not None and deviation is not None else "")
+        scale = SCALES.get(key, 1.0)
+        shown = number(value, scale)
+        if value is not None and deviation is not None:
+            shown += f" ± {number(deviation, scale)}"
         table.add_row(
             Text(title.format(label=label)),
             shown,
@@ -109,12 +146,18 @@ def _groups(groups: Mapping[str, Mapping[str, Any]], label: str) -> Any:
     table = _table("by group of classes")
     table.add_column("group")
     table.add_column("classes", justify="right")
-    keys = [(key, title) for key, title in COLUMNS if any(values.get(key) is not None for values in groups.values())]
+    keys = [
+        (key, title) for key, title in GROUP_COLUMNS if any(values.get(key) is not None for values in groups.values())
+    ]
     for _, title in keys:
         table.add_column(Text(title.format(label=label)), justify="right")
     for name, title in GROUP_TITLES.items():
         values = groups.get(name, {})
-        table.add_row(title, str(len(values.get("classes", []))), *(number(values.get(key)) for key, _ in keys))
+        table.add_row(
+            title,
+            str(len(values.get("classes", []))),
+            *(number(values.get(key), SCALES.get(key, 1.0)) for key, _ in keys),
+        )
     return table
 
 
@@ -142,14 +185,16 @@ def _classes(
             Text(class_names[index]),
             *([f"{class_counts[index]:,}"] if class_counts else []),
             f"{per_class['n_generated'][index]:,}",
-            *(number(per_class[key][index]) for key, _ in keys),
+            *(number(per_class[key][index], SCALES.get(key, 1.0)) for key, _ in keys),
         )
     return table
 
 
 def _memorisation(memorisation: Mapping[str, Mapping[str, Any]]) -> Any:
-    table = _table("memorisation: samples nearer to a training image than almost all held-out images are")
-    for column in ("distance in", "closer than the threshold", "head (many)", "medium", "tail (few)"):
+    shares = [found.get("threshold_quantile") for found in memorisation.values()]
+    expected = "" if shares[0] is None else f" (honest: about {percent(shares[0])})"
+    table = _table("memorisation: samples suspiciously near to a training image")
+    for column in ("distance in", f"share{expected}", *GROUP_TITLES.values(), "median distance", "of held-out images"):
         table.add_column(column, justify="left" if column == "distance in" else "right")
     for space, found in memorisation.items():
         groups = found.get("groups") or {}
@@ -157,6 +202,8 @@ def _memorisation(memorisation: Mapping[str, Mapping[str, Any]]) -> Any:
             space,
             percent(found.get("fraction")),
             *(percent(groups.get(name)) for name in GROUP_TITLES),
+            number(found.get("median_distance")),
+            number(found.get("held_out_median_distance")),
         )
     return table
 
@@ -168,11 +215,17 @@ def _table(title: str) -> Any:
     return Table(title=Text(title), title_justify="left", title_style="bold")
 
 
-def number(value: Any) -> str:
-    """A number with four significant digits; a dash for what was not computed."""
+def _interval_title(intervals: Mapping[str, Mapping[str, Any] | None]) -> str:
+    levels = {found["level"] for found in intervals.values() if found is not None}
+    return f"{100 * levels.pop():.4g} % interval" if len(levels) == 1 else "confidence interval"
+
+
+def number(value: Any, scale: float = 1.0) -> str:
+    """A number times `scale` with four significant digits; a dash for what was not computed."""
     if value is None:
         return "-"
-    size = abs(float(value))
+    value = float(value) * scale
+    size = abs(value)
     if size and size < 1e-3:
         return f"{value:.2e}"
     return f"{value:.{4 if size < 1 else 3 if size < 10 else 2 if size < 100 else 1}f}"
