@@ -13,7 +13,7 @@ from ltgen_bench.devices import autocast, cpu_threads, memory_errors, resolve_de
 from ltgen_bench.methods import NO_LABEL, DiffusionMethod
 from ltgen_bench.resolve import ResolvedRun
 
-_TRIAL_BATCH = 4  # images of the timed step; small, so that the estimate itself is cheap
+_TRIAL_BATCH = 2  # images of the timed step; small, so that the estimate itself is cheap
 
 
 def estimate_cost(resolved: ResolvedRun) -> dict[str, Any]:
@@ -76,12 +76,12 @@ def _trial(method: DiffusionMethod, device: torch.device) -> tuple[float, float,
 
 
 def _seconds(work: Any, device: torch.device) -> float:
-    """The faster of two timed calls after one to warm up."""
-    best = float("inf")
-    for _ in range(3):
-        started = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - started)
-    return best
+    """A call timed after one to warm up."""
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
