@@ -24,14 +24,23 @@ def closest_pairs_figure(
     import matplotlib.pyplot as plt
 
     spaces = [space for space in memorisation if memorisation[space].get("closest_pairs")]
+    blocks = max(1, len(spaces))
+    # The two rows of a pair stand close together; an empty row parts the spaces.
     figure, axes = plt.subplots(
-        2 * len(spaces), COLUMNS, figsize=(COLUMNS * 0.8 + 1, 2.1 * len(spaces) + 0.3), squeeze=False, dpi=150
+        3 * blocks - 1,
+        COLUMNS,
+        figsize=(COLUMNS * 0.8 + 1, 2.1 * blocks + 0.3),
+        height_ratios=[1, 1, 0.35] * (blocks - 1) + [1, 1],
+        squeeze=False,
+        dpi=150,
     )
-    for row, space in enumerate(spaces):
-        found = memorisation[space]
+    for place in axes[2::3].flat:
+        place.set_axis_off()
+    for block, space in enumerate(spaces):
+        found, row = memorisation[space], 3 * block
         pairs = found["closest_pairs"][:COLUMNS]
         for column in range(COLUMNS):
-            upper, lower = axes[2 * row, column], axes[2 * row + 1, column]
+            upper, lower = axes[row, column], axes[row + 1, column]
             for place in (upper, lower):
                 place.set_xticks([])
                 place.set_yticks([])
@@ -47,15 +56,18 @@ def closest_pairs_figure(
                 spine.set_visible(True)
                 spine.set_color("#c2185b")
                 spine.set_linewidth(1.2)
-        axes[2 * row, 0].set_ylabel(f"{space}\ntraining", fontsize=7, rotation=0, ha="right", va="center")
-        axes[2 * row + 1, 0].set_ylabel("generated", fontsize=7, rotation=0, ha="right", va="center")
-    text = "closest pairs; " + ", ".join(
-        f"{100 * memorisation[space]['fraction']:.1f} % of samples below the threshold in {space}"
+        axes[row, 0].set_ylabel(f"by {space}:\ntraining", fontsize=7, rotation=0, ha="right", va="center")
+        axes[row + 1, 0].set_ylabel("generated", fontsize=7, rotation=0, ha="right", va="center")
+    shares = [
+        f"{100 * memorisation[space]['fraction']:.1f} % by {space}"
         for space in spaces
         if memorisation[space].get("fraction") is not None
-    )
+    ]
+    text = "the samples nearest to a training image, nearest first"
+    if shares:
+        text += f"; share of samples that are suspiciously near: {', '.join(shares)}"
     figure.suptitle(text, fontsize=8, x=0.01, ha="left", y=0.99)
-    figure.subplots_adjust(left=0.1, right=0.99, bottom=0.02, top=0.86, wspace=0.1, hspace=0.25)
+    figure.subplots_adjust(left=0.1, right=0.99, bottom=0.02, top=0.88, wspace=0.1, hspace=0.06)
     return figure
 
 

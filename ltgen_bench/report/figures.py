@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def write_figures(folder: Path, record: Record, samples: Samples, training: Imag
     import matplotlib.pyplot as plt
 
     dataset, memorisation = record.dataset, record.metrics.memorisation
-    title = f"{record.method.title or record.method.name} on {dataset.name}: samples, head to tail"
+    title = f"{record.method.title or record.method.name} on {dataset.name}: samples, head to tail (n: training images)"
     figures: dict[str, Any] = {
         "samples.png": sample_grid(
             samples.images, samples.labels, dataset.class_names, dataset.class_counts, title=title
@@ -46,6 +47,17 @@ def write_figures(folder: Path, record: Record, samples: Samples, training: Imag
         plt.close(figure)
         written.append(path)
     return written
+
+
+def _floor_label(per_class: Mapping[str, Sequence[Any]]) -> str:
+    """What the floor marks are; their distance is too large where they rest on fewer images than the bars."""
+    sizes = [int(n) for n in per_class.get("fid_floor_n") or [] if n is not None]
+    if not sizes:
+        return "real against real"
+    low, high = min(sizes), max(sizes)
+    return (
+        f"real against real, {low:,} images each" if low == high else f"real against real, {low:,} to {high:,} images"
+    )
 
 
 def per_class_bars(record: Record) -> Any:
@@ -79,7 +91,8 @@ def per_class_bars(record: Record) -> Any:
         if key == "fid" and any(value is not None for value in per_class.get("fid_floor", [])):
             floor = [per_class["fid_floor"][index] for index in order]
             marks = [np.nan if value is None else value for value in floor]
-            axes.plot(range(classes), marks, "k_", markersize=max(3.0, 300 / classes), label="real against real")
+            axes.plot(range(classes), marks, "k_", markersize=max(3.0, 300 / classes), label=_floor_label(per_class))
+            axes.margins(y=0.25)  # room for the legend above bars and marks
             axes.legend(loc="upper left", fontsize=8, frameon=False, markerscale=0.4)
         for position, value in enumerate(values):
             if value is None:

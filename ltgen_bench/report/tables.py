@@ -97,12 +97,12 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(f"{', '.join(shown)}: {reason}")
     per_class = metrics.get("per_class") or {}
     sizes = [
-        (n, samples)
+        int(n)
         for n, samples in zip(per_class.get("fid_floor_n") or [], per_class.get("n_generated") or [], strict=False)
         if n is not None and n < samples
     ]
     if sizes:
-        low, high = min(n for n, _ in sizes), max(n for n, _ in sizes)
+        low, high = min(sizes), max(sizes)
         count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
         lines.append(
             f"real vs real: two random halves of the reference, {count} images each. Fewer images give a larger "
