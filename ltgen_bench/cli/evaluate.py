@@ -56,6 +56,12 @@ def evaluate(
     runs_dir: o.RunsDir = Path("runs"),
     data_root: o.DataRoot = Path("data"),
     weights: o.Weights = [],  # noqa: B006
+    plugins: Annotated[
+        list[Path],
+        typer.Option(
+            "--plugin", metavar="FILE.py", help="A Python file that registers your extractor or method; repeatable."
+        ),
+    ] = [],  # noqa: B006
     device: o.Device = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -75,6 +81,7 @@ def evaluate(
     from ltgen_bench.sample_sources import load_samples
 
     data_root = data_root.expanduser()
+    o.load_plugins(plugins)
     if len(samples) == 1 and (samples[0] / "config.toml").is_file():
         if dataset is not None:
             raise ConfigError(f"{samples[0]} is a run and knows its data set; leave out --dataset")
