@@ -177,14 +177,18 @@ def evaluate_samples(
     batch_size: int,
     progress: Progress | None = None,
     resized_from: int | None = None,
+    labelled: bool = True,
 ) -> Evaluation:
-    """Measure samples by a protocol; the work behind `evaluate` and the pipeline."""
+    """Measure samples by a protocol; the work behind `evaluate` and the pipeline.
+
+    Without `labelled` the samples are unconditional: their labels are not looked at, and nothing is said of classes.
+    """
     progress = progress or Progress()
     check_samples(samples, dataset)
     if missing := missing_weights(protocol, places):
         raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
     with memory_errors("try a smaller --set execution.evaluation_batch_size"):
-        return _evaluate(samples, dataset, protocol, places, device, batch_size, progress, resized_from)
+        return _evaluate(samples, dataset, protocol, places, device, batch_size, progress, resized_from, labelled)
 
 
 def _evaluate(
@@ -196,6 +200,7 @@ def _evaluate(
     batch_size: int,
     progress: Progress,
     resized_from: int | None,
+    labelled: bool,
 ) -> Evaluation:
     reference = dataset.reference_set()
     train, held_out = dataset.train(), dataset.held_out()
@@ -227,7 +232,7 @@ def _evaluate(
                 found_in_cache=found_in_cache,
             )
 
-    def arrays(what: str, images: np.ndarray, labels: np.ndarray) -> FeatureArrays:
+    def arrays(what: str, images: np.ndarray, labels: np.ndarray | None) -> FeatureArrays:
         own = features(what, images, main)
         second = own.features if manifold is main else features(what, images, manifold).features
         return FeatureArrays(own.features, labels, own.probabilities, second)
@@ -242,12 +247,12 @@ def _evaluate(
             result[new] = features(what, images if len(new) == len(images) else images[new], extractor).features
         return result
 
-    generated = arrays("samples", samples.images, samples.labels)
+    generated = arrays("samples", samples.images, samples.labels if labelled else None)
     real = arrays(f"reference {dataset.reference.name}", reference.images, reference.labels)
-    warning = label_warning(generated, real, dataset.class_names)
+    warning = label_warning(generated, real, dataset.class_names) if labelled else None
     if warning is not None:
         progress.say(f"warning: {warning}")
-    classifier = main if main.class_names == tuple(dataset.class_names) else None
+    classifier = main if labelled and main.class_names == tuple(dataset.class_names) else None
     report = compute_metrics(
         generated,
         real,
@@ -261,10 +266,19 @@ def _evaluate(
         device=str(device),
     )
     notes = {"labels": warning} if warning is not None else {}
+    class_counts = np.bincount(samples.labels[: len(samples) * labelled], minlength=dataset.class_count).tolist()
+    if not labelled:
+        notes["per_class"] = "unconditional samples belong to no class"
+        report = replace(report, per_class={**(report.per_class or {}), "n_generated": class_counts})
     if report.fid is not None and len(samples) <= main.dim:
         notes["fid"] = (
             f"{len(samples):,} samples are fewer than the {main.dim:,} features: its bias dominates, so compare it "
             "with numbers from exactly as many samples only"
+        )
+    if held_out is not None and _class_mix_differs(samples.labels, held_out.labels, dataset.class_count):
+        notes["memorisation"] = (
+            "the held-out images have other class shares than the samples (reference images that were trained on are "
+            "left out), so an honest generator need not have the threshold's share of suspiciously near samples"
         )
     report = replace(report, notes={**report.notes, **notes})
     return Evaluation(
@@ -273,8 +287,9 @@ def _evaluate(
         dataset=dataset_part(dataset),
         samples=SamplesPart(
             count=len(samples),
-            class_counts=np.bincount(samples.labels, minlength=dataset.class_count).tolist(),
+            class_counts=class_counts,
             sha256=samples.sha256(),
+            labelled=labelled,
             resized_from=resized_from,
         ),
         extractors={
@@ -288,6 +303,12 @@ def _rows_of_equal_images(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """For each of `images` (N, ...) the row of one of `others` with the same pixels, or -1; int64 (N,)."""
     row_of = {sha256_arrays(image=image): row for row, image in enumerate(others)}
     return np.array([row_of.get(sha256_arrays(image=image), -1) for image in images], np.int64)
+
+
+def _class_mix_differs(labels: np.ndarray, others: np.ndarray, classes: int) -> bool:
+    """Whether more than a tenth of one set would have to change its class to have the other's class shares."""
+    shares = [np.bincount(values, minlength=classes) / len(values) for values in (labels, others)]
+    return bool(np.abs(shares[0] - shares[1]).sum() / 2 > 0.1)
 
 
 def _reference_statistics(
