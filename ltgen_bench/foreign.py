@@ -57,6 +57,7 @@ def evaluate_foreign(
         batch_size=config.execution.evaluation_batch_size,
         progress=progress,
         resized_from=resized_from,
+        labelled=config.sampling.conditioning == "class",
     )
     record = Record(
         method=MethodPart(name=name, title=name),

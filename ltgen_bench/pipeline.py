@@ -231,6 +231,7 @@ class Run:
             device=device,
             batch_size=execution.evaluation_batch_size,
             progress=self.progress,
+            labelled=self.config.sampling.conditioning == "class",
         )
         seconds = time.monotonic() - started
         record = self._record(evaluation, method, device, seconds)

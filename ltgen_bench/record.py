@@ -84,6 +84,7 @@ class SamplesPart(Part):
     count: Count
     class_counts: Counts
     sha256: Sha256
+    labelled: bool = True  # False: unconditional samples, which belong to no class; all class_counts are then 0
     resized_from: Count | None = None  # pixels, when the protocol allowed a resize
     sampler: dict[str, Any] | None = None  # the sampling settings; None for samples made elsewhere
     network_evaluations: Count | None = None  # per image
@@ -212,7 +213,10 @@ class Record(Part):
                 "dataset.groups do not hold every class once",
             ),
             (len(self.samples.class_counts) == classes, "samples.class_counts has another length than class_names"),
-            (sum(self.samples.class_counts) == self.samples.count, "samples.count is not the sum of class_counts"),
+            (
+                sum(self.samples.class_counts) == (self.samples.count if self.samples.labelled else 0),
+                "samples.count is not the sum of class_counts",
+            ),
             (
                 self.metrics.per_class.n_generated == self.samples.class_counts,
                 "metrics.per_class.n_generated differs from samples.class_counts",

@@ -135,3 +135,17 @@ def test_evaluate_in_python(tmp_path: Path) -> None:
     with pytest.raises(SamplesError, match="are empty"):
         ltgen_bench.evaluate(images[:0], labels[:0], dataset="digits-lt", places=places)
     assert np.shares_memory(images, reference.images)
+
+
+def test_unconditional_samples_say_nothing_of_classes(tmp_path: Path) -> None:
+    resolved = resolve({**QUICK, "sampling": {"steps": 4, "conditioning": "none"}}, tmp_path / "data")
+    run = Run.at(resolved, tmp_path / "runs", EvaluationPlaces(tmp_path / "data"), Progress())
+    record = run.run_all()
+    assert record.samples.labelled is False
+    assert record.samples.class_counts == [0] * 10
+    assert record.metrics.fid is not None
+    assert record.metrics.label_accuracy is None
+    assert record.metrics.notes["per_class"] == "unconditional samples belong to no class"
+    assert "fid" not in (record.metrics.per_class.model_extra or {})
+    assert sorted(file.name for file in run.folder.figures.iterdir()) == ["closest-pairs.png", "samples.png"]
+    assert read_record(run.folder.record) == record

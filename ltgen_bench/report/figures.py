@@ -17,24 +17,33 @@ from ltgen_bench.storage import atomic_path
 
 GROUP_COLOURS = {"many": "#3b6fb6", "medium": "#8a8a8a", "few": "#c8553d"}
 GROUP_TITLES = {"many": "head (many)", "medium": "medium", "few": "tail (few)"}
+UNCONDITIONAL_ROWS = 8
 MAX_LABELS = 40  # class names below the bars; more would not be readable
 
 
 def write_figures(folder: Path, record: Record, samples: Samples, training: ImageSet) -> list[Path]:
-    """Write `samples.png`, `per-class.png` and `closest-pairs.png`; returns their paths."""
+    """Write `samples.png`, `per-class.png` and `closest-pairs.png`; returns their paths.
+
+    Unconditional samples have no classes: they are shown as they come, and there is no figure by class.
+    """
     import matplotlib
 
     matplotlib.use("Agg")  # no display is needed, and none is opened
     import matplotlib.pyplot as plt
 
     dataset, memorisation = record.dataset, record.metrics.memorisation
-    title = f"{record.method.title or record.method.name} on {dataset.name}: samples, head to tail (n: training images)"
-    figures: dict[str, Any] = {
-        "samples.png": sample_grid(
-            samples.images, samples.labels, dataset.class_names, dataset.class_counts, title=title
-        ),
-        "per-class.png": per_class_bars(record),
-    }
+    named = record.samples.labelled
+    order = "head to tail (n: training images)" if named else "unconditional"
+    title = f"{record.method.title or record.method.name} on {dataset.name}: samples, {order}"
+    if named:
+        grid = sample_grid(samples.images, samples.labels, dataset.class_names, dataset.class_counts, title=title)
+        figures: dict[str, Any] = {"samples.png": grid, "per-class.png": per_class_bars(record)}
+    else:
+        rows = np.arange(len(samples)) % UNCONDITIONAL_ROWS
+        names = ["any class"] * UNCONDITIONAL_ROWS
+        figures = {
+            "samples.png": sample_grid(samples.images, rows, names, [dataset.total] * UNCONDITIONAL_ROWS, title=title)
+        }
     if memorisation:
         figures["closest-pairs.png"] = closest_pairs_figure(
             samples.images, training.images, training.labels, memorisation, dataset.class_names

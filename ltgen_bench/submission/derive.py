@@ -141,6 +141,8 @@ def _configuration(record: Record) -> Iterator[str]:
 
 def _labels(record: Record) -> Iterator[str]:
     counts, total = record.samples.class_counts, record.samples.count
+    if not record.samples.labelled:
+        return
     if record.method.config is not None and record.seed is not None and total <= MAX_DERIVED_SAMPLES:
         drawn = np.bincount(uniform_labels(total, len(counts), record.seed), minlength=len(counts))
         if drawn.tolist() != counts:
