@@ -56,7 +56,11 @@ def contenders(records: Sequence[Record]) -> list[Contender]:
         key = (record.method.name, record.method.config_hash)
         contender = found.setdefault(key, Contender(record.method.title or record.method.name, {}))
         if record.seed in contender.records:
-            raise RecordError(f"two records of {record.method.name} have the seed {record.seed}")
+            seed = "no seed" if record.seed is None else f"the seed {record.seed}"
+            raise RecordError(
+                f"two records of {record.method.name} have {seed}; 'evaluate' tells models apart by --method-name and "
+                "runs of one model by --seed"
+            )
         contender.records[record.seed] = record
     names = [contender.name for contender in found.values()]
     return [

@@ -81,6 +81,8 @@ def _headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     if not path.is_file():
         raise SamplesError(f"there is no features file {path}")
     headers = npz_headers(path)
+    if "arr_0" in headers and "features" not in headers:
+        raise SamplesError(f"{path} holds images, not features; 'ltgen-bench evaluate' measures images")
     for name, (shape, dtype) in headers.items():
         if name not in (*ARRAYS, *STATISTICS):
             raise SamplesError(f"{path} has an array {name!r}; {did_you_mean(name, (*ARRAYS, *STATISTICS))}")

@@ -101,6 +101,22 @@ def test_features_that_do_not_fit(cli: Cli, tmp_path: Path, change: dict[str, An
     assert part in refused(cli("metrics", ours, theirs, *FAST))
 
 
+def test_images_in_place_of_features(cli: Cli, tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", arr_0=np.zeros((2, 8, 8, 3), np.uint8), labels=np.arange(2))
+    line = refused(cli("metrics", tmp_path / "images.npz", features(tmp_path / "r.npz")))
+    assert "holds images, not features; 'ltgen-bench evaluate' measures images" in line
+
+
+def test_without_labels_there_is_no_table_of_classes(cli: Cli, tmp_path: Path) -> None:
+    features(tmp_path / "r.npz")
+    with np.load(tmp_path / "r.npz") as archive:
+        np.savez(tmp_path / "g.npz", features=archive["features"] + 1)
+    code, out, err = cli("metrics", "g.npz", "r.npz", "-q", "--dataset", "digits-lt", "--only", "fid")
+    assert code == 0, err
+    assert "Frechet distance" in out
+    assert "by class" not in out
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -148,4 +164,6 @@ def test_compare_two_methods_over_seeds(cli: Cli, tmp_path: Path) -> None:
     line = refused(cli("compare", tmp_path / "compared" / "ddpm" / "0" / "record.json"))
     assert "a comparison needs two or more" in line
     same = tmp_path / "compared" / "ddpm" / "0" / "record.json"
-    assert "two records of ddpm have the seed 0" in refused(cli("compare", same, same))
+    line = refused(cli("compare", same, same))
+    assert "two records of ddpm have the seed 0" in line
+    assert "--method-name" in line

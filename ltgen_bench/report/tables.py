@@ -76,7 +76,7 @@ def metric_tables(
     parts: list[Any] = [_overall(metrics, heading, label)]
     if metrics.get("groups"):
         parts.append(_groups(metrics["groups"], label))
-    if metrics.get("per_class"):
+    if any(value is not None for key, _ in COLUMNS for value in (metrics.get("per_class") or {}).get(key) or []):
         parts.append(_classes(metrics["per_class"], label, class_names, class_counts))
     if metrics.get("memorisation"):
         parts.append(_memorisation(metrics["memorisation"]))
