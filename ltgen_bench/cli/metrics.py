@@ -28,7 +28,8 @@ def metrics(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: fid, per_class_fid, kid, inception_score, prd, precision_recall, memorisation."
+            help="Comma-separated: fid, per_class_fid, kid, inception_score, prd, precision_recall, memorisation. "
+            "Default: all."
         ),
     ] = None,
     dataset: Annotated[
@@ -61,7 +62,8 @@ def metrics(
 
     Each .npz has 'features' (N, D) and may have 'labels' (N,), 'probabilities' (N, K) for the Inception Score and
     'manifold_features' (N, D2) for precision and recall. Probabilities with one column a class also give the label
-    accuracy. What cannot be computed is null, with the reason in 'notes'.
+    accuracy. What cannot be computed is null, with the reason in 'notes'. What each number is, and which input it
+    needs, is in ltgen_bench/metrics/README.md.
 
     Example: ltgen-bench metrics generated.npz reference.npz --only fid,prd --json
     """
