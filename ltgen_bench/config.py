@@ -134,8 +134,9 @@ class RunConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """What is computed, as JSON values: every section but `execution`; the seed stands apart in the folder name."""
-        value: dict[str, Any] = self.model_dump(mode="json", exclude={**_NO_IDENTITY})
-        return value
+        value: dict[str, Any] = self.model_dump(mode="json", exclude={**_NO_IDENTITY, "protocol": True})
+        # as in the protocol's own hash, a field that is None says nothing: protocols can learn new ones
+        return {**value, "protocol": self.protocol.model_dump(mode="json", exclude_none=True)}
 
     def training_identity(self) -> dict[str, Any]:
         """The part that a trained model depends on: method, data set, network, diffusion, training."""

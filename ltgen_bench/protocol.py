@@ -24,6 +24,8 @@ class Protocol(BaseModel):
 
     name: str = Field(max_length=100)
     summary: str = Field("", max_length=500)
+    # training: None leaves the number of images seen to the method's recipe, as the papers do
+    training_images: Annotated[int, Field(gt=0)] | None = None
     # samples
     samples: Count = 50_000
     label_policy: Literal["uniform"] = "uniform"  # i.i.d. uniform over the classes, drawn from each sample's seed
@@ -50,8 +52,8 @@ class Protocol(BaseModel):
     metric_seed: Annotated[int, Field(ge=0)] = 0
 
     def hash(self) -> str:
-        """Sha256 over every field but the summary, 16 hexadecimal digits."""
-        return sha256_json(self.model_dump(mode="json", exclude={"summary"}))[:16]
+        """Sha256 over every field but the summary, 16 hexadecimal digits; a field that is None says nothing."""
+        return sha256_json(self.model_dump(mode="json", exclude={"summary"}, exclude_none=True))[:16]
 
     @property
     def is_custom(self) -> bool:
@@ -76,6 +78,23 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             name="cifar-50k.v1",
             summary="CIFAR as in the papers: 50,000 samples against the 50,000 balanced training images.",
+        ),
+        Protocol(
+            name="digits-1k-fixed-budget.v1",
+            summary="digits-1k.v1 with the same number of images seen by every method: 76,800 (1,200 batches of 64).",
+            training_images=76_800,
+            samples=1000,
+            sampler="ddim",
+            sampler_steps=25,
+            clip_x0=True,
+            extractor="digits-cnn",
+            manifold_extractor="digits-cnn",
+            kid_subset_size=500,
+        ),
+        Protocol(
+            name="cifar-50k-fixed-budget.v1",
+            summary="cifar-50k.v1 with the same number of images seen by every method: 19.2 million (150k x 128).",
+            training_images=19_200_000,
         ),
         Protocol(
             name="images-50k.v1",

@@ -238,6 +238,12 @@ class Record(Part):
                 f"samples.count {self.samples.count} is not the protocol's {self.protocol.samples}",
             ),
             (
+                self.protocol.training_images is None
+                or self.training is None
+                or self.training.images_seen == self.protocol.training_images,
+                "training.images_seen is not the protocol's training_images",
+            ),
+            (
                 self.protocol.is_custom or self.protocol == PROTOCOLS.get(self.protocol.name),
                 f"protocol {self.protocol.name!r} is not the published one of that name",
             ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltgen_bench.config import DatasetConfig, RunConfig, build, keys, merge, read_toml
+from ltgen_bench.config import DatasetConfig, RunConfig, TrainingConfig, build, keys, merge, read_toml
 from ltgen_bench.datasets import Dataset, load_dataset
 from ltgen_bench.errors import CheckpointError, ConfigError, did_you_mean
 from ltgen_bench.methods import METHODS, DataSpec, Method
@@ -62,6 +62,7 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     merged = merge(recipes, implied, user, {"method": {"name": method_name}})
     merged["training"] = _with_init_hash(merged.get("training", {}))
     merged["protocol"] = resolve_protocol({"name": dataset.default_protocol, **merged.get("protocol", {})})
+    merged["training"] = _within_budget(merged["training"], user.get("training", {}), merged["protocol"])
     # A method's own defaults become visible, and enter the hash, like everything else.
     merged["method"] = build(method_class.Config, merged["method"], "method").model_dump(mode="json")
     config: RunConfig = build(RunConfig, merged)
@@ -96,6 +97,27 @@ def dataset_recipe(dataset: str) -> dict[str, Any]:
     """What the papers say of training on a data set whatever the method, such as its number of steps."""
     path = RECIPES / f"{dataset}.toml"
     return read_toml(path) if path.is_file() else {}
+
+
+def _within_budget(training: Mapping[str, Any], user: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The training section with the steps that a fixed-budget protocol leaves; raises ConfigError for any others."""
+    budget = protocol.get("training_images")
+    if budget is None:
+        return dict(training)
+    batch_size = training.get("batch_size", TrainingConfig().batch_size)
+    if not isinstance(batch_size, int) or batch_size < 1 or budget % batch_size:
+        raise ConfigError(
+            f"training.batch_size {batch_size} does not divide the {budget:,} images of protocol {protocol['name']}"
+        )
+    steps = budget // batch_size
+    if user.get("steps", steps) != steps:
+        raise ConfigError(
+            f"training.steps {user['steps']} x {batch_size} is not the {budget:,} images of protocol "
+            f"{protocol['name']}; leave training.steps out"
+        )
+    if training.get("init_from") is not None:
+        raise ConfigError(f"protocol {protocol['name']} counts every image seen: it takes no training.init_from")
+    return {**training, "steps": steps}
 
 
 def _with_init_hash(training: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,12 +139,43 @@ def test_published_protocols_never_change() -> None:
 
 
 PINNED_PROTOCOLS = {
+    "cifar-50k-fixed-budget.v1": "12e100dcefb9b999",
     "cifar-50k.v1": "17038637685c686f",
+    "digits-1k-fixed-budget.v1": "585c59f044ca6b35",
     "digits-1k.v1": "2bcc4a9eae1a8aa6",
     "images-50k.v1": "abe45dc86a3da8ff",
     "imagenet-lt-50k.v1": "d8982aa39af50761",
     "offline-10k.v1": "ca8f6100f71c7771",
 }
+
+
+def test_a_fixed_budget_gives_every_method_the_same_images() -> None:
+    seen = set()
+    for method in ("ddpm", "t2h", "coral"):
+        config = resolve(
+            {"method": method, "dataset": "cifar10lt", "protocol": "cifar-50k-fixed-budget.v1"}, ROOT
+        ).config
+        seen.add(config.training.steps * config.training.batch_size)
+        assert config.protocol.name == "cifar-50k-fixed-budget.v1"
+    assert seen == {150_000 * 128}
+    free = resolve({"method": "t2h", "dataset": "cifar10lt"}, ROOT).config
+    assert free.training.steps == 200_000  # the paper's
+    half = resolve({"protocol": "digits-1k-fixed-budget.v1", "training": {"batch_size": 128}}, ROOT).config
+    assert half.training.steps == 600
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"steps": 10}, "training.steps 10 x 64 is not the 76,800 images of protocol digits-1k-fixed-budget.v1"),
+        ({"batch_size": 63}, "training.batch_size 63 does not divide the 76,800 images"),
+        ({"init_from": __file__}, "it takes no training.init_from"),
+    ],
+)
+def test_a_fixed_budget_is_kept(training: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve({"protocol": "digits-1k-fixed-budget.v1", "training": training}, ROOT)
+    assert message in one_line(error)
 
 
 def test_overriding_a_protocol_renames_it() -> None:
