@@ -20,7 +20,14 @@ from ltgen_bench.metrics import (
     per_class_manifold_scores,
     squared_radii,
 )
-from ltgen_bench.metrics.neighbours import distinct_rows, kth_neighbours
+from ltgen_bench.metrics.neighbours import (
+    Frame,
+    coarse_pays,
+    distinct_rows,
+    kth_neighbours,
+    prepare,
+    squared_distance_tile,
+)
 
 
 def squared_distances(a, b):
@@ -241,3 +248,49 @@ def test_memorisation_inputs_are_checked():
         MemorisationInputs(training_features=np.ones((3, 2)), training_pixels=np.zeros((2, 4, 4, 3), np.uint8))
     with pytest.raises(SamplesError, match="held_out_pixels: expected uint8"):
         MemorisationInputs(held_out_pixels=np.zeros((2, 4, 4, 3)))
+
+
+def native_bfloat16():
+    return coarse_pays(np.ones((4096, 4096), "f"), np.ones((4096, 4096), "f"), "cpu")
+
+
+@pytest.mark.parametrize("shape", [(1024, 1024, 512), (1024, 17, 64), (300, 1, 4096), (17, 17, 64), (1, 1, 70)])
+def test_bfloat16_distances_keep_to_their_bound(shape):
+    n, m, d = shape
+    rng = np.random.default_rng(8)
+    x, y = (np.abs(rng.standard_normal((size, d))).astype("f") ** 3 for size in (n, m))
+    y[: min(n, m)] = x[: min(n, m)] * np.float32(1 + 2**-9)  # the products that lose most
+    frame = Frame.around(x, y)
+    a, b = (prepare(s, frame, device="cpu", precision="bfloat16") for s in (x, y))
+    everything = slice(0, n), slice(0, m)
+    found = squared_distance_tile(a, b, *everything).double().numpy() / np.ldexp(1.0, -2 * frame.exponent)
+    sizes = [((s.astype("d") - frame.centre) ** 2).sum(axis=1) for s in (x, y)]
+    assert (np.abs(found - squared_distances(x, y)) <= max(a.error, b.error) * np.add.outer(*sizes)).all()
+    assert max(a.error, b.error) < 0.01  # else nothing would be decided
+
+
+@pytest.mark.skipif(not native_bfloat16(), reason="no bfloat16 products in this processor")
+@pytest.mark.parametrize("give_up", [True, False])
+@pytest.mark.parametrize(
+    "name", ["near copies", "nearer copies", "float32 near copies", "last bits", "wide", "outlier"]
+)
+def test_bfloat16_first_changes_nothing(name, give_up, monkeypatch):
+    rng = np.random.default_rng(9)
+    wide = [rng.standard_normal((n, 96)).astype("f") * np.exp(-np.arange(96, dtype="f") / 9) for n in (210, 190)]
+    outlier = [np.vstack([s, np.full((1, 96), 1e9, "f")]) for s in wide]
+    generated, reference = {**adversarial(), "wide": wide, "outlier": outlier}[name]
+    neighbours = __import__("ltgen_bench.metrics.neighbours", fromlist=["_TILE"])
+    expected = slow_scores(generated, reference, 3)
+    found = kth_neighbours(generated, reference, 2)
+    monkeypatch.setattr(neighbours, "_COARSE_ROWS", 8)
+    monkeypatch.setattr(neighbours, "_COARSE_COLUMNS", 8)
+    monkeypatch.setattr(neighbours, "_TRIAL_ROWS", 16)
+    monkeypatch.setattr(neighbours, "_TRIAL_SHARE", 0.2 if give_up else 1.0)
+    monkeypatch.setitem(neighbours._TILE, "cpu", 64)
+    if give_up:
+        monkeypatch.setattr("ltgen_bench.metrics.manifold._MANY_PAIRS", 3)
+        monkeypatch.setattr("ltgen_bench.metrics.manifold._FAILED_TILES", 2)
+    assert fast_scores(generated, reference, 3) == pytest.approx(expected, rel=1e-13)
+    again = kth_neighbours(generated, reference, 2)
+    assert (again.indices == found.indices).all()
+    np.testing.assert_array_equal(again.squared_distances, found.squared_distances)

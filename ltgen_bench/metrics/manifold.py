@@ -9,7 +9,7 @@ copies of every image would have precision 0 against itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from ltgen_bench.metrics.neighbours import (
     Frame,
     Prepared,
     check_device,
+    coarse_pays,
     distinct_rows,
     full_precision,
     kth_neighbours,
@@ -36,6 +37,8 @@ from ltgen_bench.metrics.statistics import Float64Array
 
 # From this many undecided pairs in a tile on, a float64 product is cheaper than summing their differences.
 _MANY_PAIRS = 20_000
+# After so many tiles that bfloat16 could not decide, if they are most of those tried, it is not tried again.
+_FAILED_TILES = 8
 
 BoolArray = NDArray[np.bool_]
 
@@ -113,21 +116,13 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
     balls = np.zeros(len(fake), dtype=np.int64)  # reference balls around every generated point
     inside = np.zeros(len(real), dtype=bool)  # reference points inside a generated ball
     covered = np.zeros(len(real), dtype=bool)  # reference balls with a generated point in them
-    frame = Frame.around(real.points, fake.points)
     with full_precision():
-        x = prepare(real.points, frame, device=device)
-        y = prepare(fake.points, frame, device=device)
-        tile = tile_size(device)
-        for i in range(0, len(x), tile):
-            for j in range(0, len(y), tile):
-                rows, columns, distances = _close_pairs(
-                    x, y, real_radii, fake_radii, slice(i, min(i + tile, len(x))), slice(j, min(j + tile, len(y)))
-                )
-                in_real = distances <= real_radii[rows]
-                in_fake = distances <= fake_radii[columns]
-                np.add.at(balls, columns[in_real], real.weights[rows[in_real]])
-                covered[rows[in_real]] = True
-                inside[rows[in_fake]] = True
+        for rows, columns, distances in _pairs_by_tiles(real.points, fake.points, real_radii, fake_radii, device):
+            in_real = distances <= real_radii[rows]
+            in_fake = distances <= fake_radii[columns]
+            np.add.at(balls, columns[in_real], real.weights[rows[in_real]])
+            covered[rows[in_real]] = True
+            inside[rows[in_fake]] = True
     generated_balls = balls[fake.index]
     generated_inside, reference_inside = generated_balls > 0, inside[real.index]
     reference_covered = covered[real.index]
@@ -143,19 +138,63 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
     )
 
 
+_Pairs = tuple[IntArray, IntArray, Float64Array]
+
+
+def _pairs_by_tiles(
+    x_points: FloatArray, y_points: FloatArray, x_radii: Float64Array, y_radii: Float64Array, device: str
+) -> Iterator[_Pairs]:
+    """`_close_pairs` of every tile, from bfloat16 products where they decide most."""
+    frame = Frame.around(x_points, y_points)
+    coarse = coarse_pays(x_points, y_points, device)
+    x, y = (
+        prepare(points, frame, device=device, precision="bfloat16" if coarse else "float32")
+        for points in (x_points, y_points)
+    )
+    tile = tile_size(device)
+    tried = failed = 0
+    for i in range(0, len(x), tile):
+        rows = slice(i, min(i + tile, len(x)))
+        for j in range(0, len(y), tile):
+            columns = slice(j, min(j + tile, len(y)))
+            pairs = _close_pairs(x, y, x_radii, y_radii, rows, columns, give_up=coarse)
+            tried += 1
+            if pairs is None:
+                failed += 1
+                parts = [prepare(s.points[part], frame, device=device) for s, part in ((x, rows), (y, columns))]
+                whole = [slice(0, len(part)) for part in parts]
+                pairs = _close_pairs(*parts, x_radii[rows], y_radii[columns], *whole, give_up=False)
+                if pairs is None:
+                    raise RuntimeError("float32 tiles do not give up")
+                pairs = pairs[0] + i, pairs[1] + j, pairs[2]
+                if failed > _FAILED_TILES and 2 * failed > tried:
+                    coarse = False
+                    x, y = (prepare(points, frame, device=device) for points in (x_points, y_points))
+            yield pairs
+
+
 def _close_pairs(
-    x: Prepared, y: Prepared, x_radii: Float64Array, y_radii: Float64Array, rows: slice, columns: slice
-) -> tuple[IntArray, IntArray, Float64Array]:
+    x: Prepared,
+    y: Prepared,
+    x_radii: Float64Array,
+    y_radii: Float64Array,
+    rows: slice,
+    columns: slice,
+    *,
+    give_up: bool,
+) -> _Pairs | None:
     """The pairs of a tile that may lie within one of their two squared radii: rows, columns, squared distances.
 
     A distance is exact wherever the comparison with either radius could depend on it, and else on the right side.
+    None with `give_up` when so many pairs are undecided that a finer product is the cheaper way.
     """
     import torch
 
     device = x.rows.device
     unit = np.ldexp(1.0, -2 * x.frame.exponent)
     # The tile holds lower bounds, so a plain comparison finds every pair that may be inside.
-    lower = squared_distance_tile(x, y, rows, columns, shrink=x.error)
+    error = max(x.error, y.error)
+    lower = squared_distance_tile(x, y, rows, columns, shrink=error)
     x_limit, y_limit = (
         torch.from_numpy(np.nextafter((radii * unit + ABSOLUTE_ERROR).astype(np.float32), np.float32(np.inf))).to(
             device
@@ -165,12 +204,14 @@ def _close_pairs(
     maybe = (lower <= x_limit[:, None]).logical_or_(lower <= y_limit[None, :])
     found = torch.nonzero(maybe)
     approximate = lower[found[:, 0], found[:, 1]].double()
-    band = x.error * (x.norms[rows][found[:, 0]].double() + y.norms[columns][found[:, 1]].double())
+    band = error * (x.norms[rows][found[:, 0]].double() + y.norms[columns][found[:, 1]].double())
     row: IntArray = found[:, 0].cpu().numpy() + rows.start
     column: IntArray = found[:, 1].cpu().numpy() + columns.start
     distances = (approximate + band).cpu().numpy() / unit
     bands = (band.cpu().numpy() + ABSOLUTE_ERROR) / unit
     undecided = _undecided(distances, bands, x_radii[row], y_radii[column])
+    if len(undecided) > _MANY_PAIRS and give_up:
+        return None
     if len(undecided) > _MANY_PAIRS:
         distances[undecided], bands = _float64_distances(x, y, row[undecided], column[undecided])
         still = _undecided(distances[undecided], bands, x_radii[row[undecided]], y_radii[column[undecided]])
@@ -189,8 +230,8 @@ def _float64_distances(x: Prepared, y: Prepared, row: IntArray, column: IntArray
     x_used, x_place = np.unique(row, return_inverse=True)
     y_used, y_place = np.unique(column, return_inverse=True)
     device = str(x.rows.device)
-    x64 = prepare(x.points[x_used], x.frame, device=device, double=True)
-    y64 = prepare(y.points[y_used], x.frame, device=device, double=True)
+    x64 = prepare(x.points[x_used], x.frame, device=device, precision="float64")
+    y64 = prepare(y.points[y_used], x.frame, device=device, precision="float64")
     tile: NDArray[Any] = squared_distance_tile(x64, y64, slice(0, len(x64)), slice(0, len(y64))).cpu().numpy()
     x_norms, y_norms = x64.norms.cpu().numpy(), y64.norms.cpu().numpy()
     unit = np.ldexp(1.0, -2 * x.frame.exponent)

@@ -1,8 +1,9 @@
 """Nearest neighbours and pair decisions that equal those of float64 distances, without an N x N matrix.
 
-Almost every decision is safe from float32 inner products of centred rows. The error of such a squared distance is
-bounded by a band proportional to |x|^2 + |y|^2; only pairs whose decision could flip within it are computed again:
-where there are many of them with float64 inner products, and what is then still open as the float64 sum of
+Almost every decision is safe from float32 inner products of centred rows, and most of those already from bfloat16
+ones, which some processors multiply twice as fast. The error of such a squared distance is bounded by a band
+proportional to |x|^2 + |y|^2; only pairs whose decision could flip within it are computed again: where there are many
+of them with inner products of the next higher precision, and what is then still open as the float64 sum of
 (x_i - y_i)^2, which is the definition that everything here is exact with respect to. Collapsed generators, whose
 near-copies make float32 distances wrong, cost time that way but never digits.
 """
@@ -10,9 +11,10 @@ near-copies make float32 distances wrong, cost time that way but never digits.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,13 @@ if TYPE_CHECKING:
 # A tile is this many rows of one set against as many of the other.
 _TILE = {"cpu": 1024, "cuda": 8192}
 # Neighbours kept beyond k, so that rounding seldom pushes a true neighbour off the list.
-_SPARE = 4
+_SPARE = {"bfloat16": 12, "float32": 4, "float64": 4}
+# bfloat16 pays from this many rows and columns on.
+_COARSE_ROWS = 1024
+_COARSE_COLUMNS = 64
+# It is tried on so many rows first, and left out when more than this share of them stays open.
+_TRIAL_ROWS = 256
+_TRIAL_SHARE = 0.3
 # Values held at once while differences are summed: 16 MB, which stays in the cache of most processors.
 _DIFFERENCE_VALUES = 1 << 21
 # Part of every error bound, in the frame's unit: squares below float32's range vanish.
@@ -41,12 +49,23 @@ def pair_squared_distances(x: FloatArray, y: FloatArray, rows: IntArray, columns
     """
     distances = np.empty(len(rows))
     step = max(1, _DIFFERENCE_VALUES // x.shape[1])
-    for start in range(0, len(rows), step):
+
+    def fill(start: int) -> None:
         part = slice(start, start + step)
         difference: Float64Array = x[rows[part]].astype(np.float64)
         difference -= y[columns[part]]
         np.multiply(difference, difference, out=difference)
-        distances[part] = difference.sum(axis=1)
+        difference.sum(axis=1, out=distances[part])
+
+    starts = range(0, len(rows), step)
+    if len(starts) < 2:
+        for start in starts:
+            fill(start)
+    else:
+        import torch
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            list(threads.map(fill, starts))
     return distances
 
 
@@ -112,19 +131,18 @@ class Frame:
     def around(cls, *sets: FloatArray) -> Frame:
         """The frame centred on the mean of the first set that covers all `sets`."""
         centre: Float64Array = sets[0].mean(axis=0, dtype=np.float64)
-        if not np.isfinite(centre).all() or max(float(np.abs(s).max()) for s in sets) > 1e150:
+        ends = [end for values in sets for end in (values.max(axis=0), values.min(axis=0))]
+        if not np.isfinite(centre).all() or max(float(np.abs(end).max()) for end in ends) > 1e150:
             raise SamplesError("features: values beyond 1e150; their squared distances overflow float64")
-        largest = 0.0
-        for values in sets:
-            largest = max(largest, float(np.abs(values.max(axis=0) - centre).max()))
-            largest = max(largest, float(np.abs(values.min(axis=0) - centre).max()))
+        largest = max(float(np.abs(end - centre).max()) for end in ends)
         return cls(centre, int(np.frexp(largest)[1]) if largest > 0 else 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Rows in a frame: `points` (N, D) as given, `rows` (N, D) and their squared `norms` (N,) as device tensors in
-    float32 or float64, and the relative error bound of a squared distance in that type."""
+    """Rows in a frame: `points` (N, D) as given, `rows` (N, D) as a device tensor of bfloat16, float32 or float64,
+    their squared `norms` (N,) in float32 or float64, and the relative error bound of a squared distance: it is wrong by
+    at most `error` (|x|^2 + |y|^2)."""
 
     points: FloatArray
     rows: torch.Tensor
@@ -136,26 +154,49 @@ class Prepared:
         return len(self.points)
 
 
-def prepare(points: FloatArray, frame: Frame, *, device: str, double: bool = False) -> Prepared:
-    """`points` (N, D) shifted and scaled by `frame`, in float32 (or float64) on `device`."""
+Precision = Literal["bfloat16", "float32", "float64"]
+
+
+def prepare(points: FloatArray, frame: Frame, *, device: str, precision: Precision = "float32") -> Prepared:
+    """`points` (N, D) shifted and scaled by `frame`, rounded to `precision`, on `device`."""
     import torch
 
-    dtype: Any = np.float64 if double else np.float32
-    rows = np.empty(points.shape, dtype=dtype)
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    rows = torch.empty(points.shape, dtype=getattr(torch, precision))
     norms = np.empty(len(points))
-    scale = 2.0**-frame.exponent
+    rounding = 0.0  # the largest |x - rounded x| / |x|
+    centre = torch.from_numpy(frame.centre)
     for start in range(0, len(points), 2048):
         part = slice(start, start + 2048)
-        block = points[part] - frame.centre
-        block *= scale
+        block = torch.from_numpy(points[part].astype(np.float64)).sub_(centre).mul_(2.0**-frame.exponent).to(dtype)
+        norms[part] = np.einsum("ij,ij->i", block.numpy(), block.numpy(), dtype=np.float64)
         rows[part] = block
-        norms[part] = np.einsum("ij,ij->i", rows[part], rows[part], dtype=np.float64)
+        if precision == "bfloat16":
+            block -= rows[part]
+            lost = np.einsum("ij,ij->i", block.numpy(), block.numpy(), dtype=np.float64)
+            share = np.divide(lost, norms[part], out=np.zeros(len(lost)), where=norms[part] > 0)
+            rounding = max(rounding, float(np.sqrt(share.max())))
     # 16 eps (|x|^2 + |y|^2) covers the rounding of products of a few hundred terms; longer sums accumulate like a
     # random walk. The rounding of the centred rows themselves is part of it.
-    error = float(np.finfo(dtype).eps) * max(16.0, float(np.sqrt(points.shape[1])))
-    return Prepared(
-        points, torch.from_numpy(rows).to(device), torch.from_numpy(norms.astype(dtype)).to(device), frame, error
-    )
+    error = torch.finfo(dtype).eps * max(16.0, float(np.sqrt(points.shape[1])))
+    if precision == "bfloat16":
+        # |x.y - x'.y'| <= |x - x'| |y| + |x'| |y - y'| by Cauchy and Schwarz; the product, summed up in float32, is
+        # rounded to bfloat16 once at the end; and 2 |x| |y| <= |x|^2 + |y|^2.
+        error = 2 * error + 1.01 * (2 * rounding + rounding**2) + 2.0**-9 * (1 + rounding) ** 2
+    return Prepared(points, rows.to(device), torch.from_numpy(norms).to(dtype).to(device), frame, error)
+
+
+def coarse_pays(x: FloatArray, y: FloatArray, device: str) -> bool:
+    """Whether bfloat16 products come first: on processors that have them, for sets that are not small.
+
+    Not on CUDA, where partial sums may be rounded to bfloat16, which the error bound does not allow for.
+    """
+    if device != "cpu" or min(len(x), len(y)) < _COARSE_ROWS or x.shape[1] < _COARSE_COLUMNS:
+        return False
+    import torch
+
+    supported = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
+    return torch.backends.mkldnn.is_available() and any(has is not None and has() for has in supported)
 
 
 def tile_size(device: str) -> int:
@@ -169,7 +210,10 @@ def squared_distance_tile(x: Prepared, y: Prepared, rows: slice, columns: slice,
 
     a, b = x.rows[rows], y.rows[columns]
     column_norms = y.norms[columns][None, :] * (1 - shrink)
-    if a.device.type == "cpu":
+    if a.dtype == torch.bfloat16:
+        tile = torch.mm(a, b.T).float()
+        torch.add(column_norms, tile, alpha=-2, out=tile)
+    elif a.device.type == "cpu":
         # NumPy's product is faster than torch's on processors without MKL's preferred instructions, and halves the
         # work of a tile on the diagonal, where both factors are the same memory.
         tile = torch.from_numpy(np.matmul(a.numpy(), b.numpy().T))
@@ -209,13 +253,16 @@ class SmallestSoFar:
 
 
 def _smallest_within(x: Prepared, keep: int, tile: int) -> tuple[NDArray[Any], IntArray]:
-    """The `keep` nearest other rows of every row of `x`; each pair of tiles is multiplied once."""
-    smallest = SmallestSoFar(len(x), keep, x.rows)
+    """Lower bounds of the squared distances to other rows of `x`, the `keep` smallest of every row.
+
+    Each pair of tiles is multiplied once.
+    """
+    smallest = SmallestSoFar(len(x), keep, x.norms)
     for i in range(0, len(x), tile):
         rows = slice(i, min(i + tile, len(x)))
         for j in range(i, len(x), tile):
             columns = slice(j, min(j + tile, len(x)))
-            distances = squared_distance_tile(x, x, rows, columns)
+            distances = squared_distance_tile(x, x, rows, columns, shrink=x.error)
             if i == j:
                 distances.fill_diagonal_(float("inf"))
             else:
@@ -227,19 +274,19 @@ def _smallest_within(x: Prepared, keep: int, tile: int) -> tuple[NDArray[Any], I
 def _smallest_between(
     x: Prepared, x_rows: IntArray | None, y: Prepared, keep: int, tile: int, *, skip_self: bool
 ) -> tuple[NDArray[Any], IntArray]:
-    """The `keep` nearest rows of `y` for the rows `x_rows` of `x` (all when None)."""
+    """The same for the distances to the rows of `y` from the rows `x_rows` of `x` (all when None)."""
     import torch
 
     if x_rows is not None:
         chosen = torch.from_numpy(x_rows).to(x.rows.device)
         x = Prepared(x.points[x_rows], x.rows[chosen], x.norms[chosen], x.frame, x.error)
     own = np.arange(len(x)) if x_rows is None else x_rows
-    smallest = SmallestSoFar(len(x), keep, x.rows)
+    smallest = SmallestSoFar(len(x), keep, x.norms)
     for i in range(0, len(x), tile):
         rows = slice(i, min(i + tile, len(x)))
         for j in range(0, len(y), tile):
             columns = slice(j, min(j + tile, len(y)))
-            distances = squared_distance_tile(x, y, rows, columns)
+            distances = squared_distance_tile(x, y, rows, columns, shrink=max(x.error, y.error))
             if skip_self:
                 hit = np.flatnonzero((own[rows] >= columns.start) & (own[rows] < columns.stop))
                 distances[torch.from_numpy(hit), torch.from_numpy(own[rows][hit] - j)] = float("inf")
@@ -271,20 +318,26 @@ def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str =
     if x.shape[1] != database.shape[1]:
         raise SamplesError(f"features: {x.shape[1]} columns against {database.shape[1]}; both need the same extractor")
     frame = Frame.around(database, x)
-    keep = min(k + _SPARE, others)
     result = Neighbours(np.full(len(x), np.nan), np.zeros(len(x), dtype=np.int64))
     open_rows: IntArray = np.arange(len(x))
     with full_precision():
-        for double in (False, True):
-            prepared = prepare(database, frame, device=device, double=double)
-            queries = prepared if within else prepare(x, frame, device=device, double=double)
-            if within and not double:
-                values, indices = _smallest_within(prepared, keep, tile_size(device))
+        for precision in _precisions(coarse_pays(x, database, device)):
+            keep = min(k + _SPARE[precision], others)
+            prepared = prepare(database, frame, device=device, precision=precision)
+            queries = prepared if within else prepare(x, frame, device=device, precision=precision)
+            tile = tile_size(device)
+            if precision == "bfloat16":
+                trial = np.linspace(0, len(x) - 1, _TRIAL_ROWS).astype(np.int64)
+                bounds, indices = _smallest_between(queries, trial, prepared, keep, tile, skip_self=within)
+                still = _settle(result, queries, prepared, trial, bounds, indices, k, all_kept=keep == others)
+                if len(still) > _TRIAL_SHARE * len(trial):
+                    continue
+            if within and 2 * len(open_rows) > len(x) and precision != "float64":
+                bounds, indices = _smallest_within(prepared, keep, tile)
+                bounds, indices = bounds[open_rows], indices[open_rows]
             else:
-                values, indices = _smallest_between(
-                    queries, open_rows, prepared, keep, tile_size(device), skip_self=within
-                )
-            open_rows = _settle(result, queries, prepared, open_rows, values, indices, k, all_kept=keep == others)
+                bounds, indices = _smallest_between(queries, open_rows, prepared, keep, tile, skip_self=within)
+            open_rows = _settle(result, queries, prepared, open_rows, bounds, indices, k, all_kept=keep == others)
             if not len(open_rows):
                 return result
     for row in open_rows:  # near-copies that even float64 products cannot tell apart
@@ -295,26 +348,33 @@ def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str =
     return result
 
 
+def _precisions(coarse: bool) -> tuple[Precision, ...]:
+    return ("bfloat16", "float32", "float64") if coarse else ("float32", "float64")
+
+
 def _settle(
     result: Neighbours,
     x: Prepared,
     y: Prepared,
     rows: IntArray,
-    values: NDArray[Any],
+    bounds: NDArray[Any],
     indices: IntArray,
     k: int,
     *,
     all_kept: bool,
 ) -> IntArray:
-    """Fill in the rows whose k-th neighbour the kept candidates decide; returns the others."""
+    """Fill in the rows whose k-th neighbour the kept candidates decide; returns the others.
+
+    `bounds` (R, keep): lower bounds of the candidates' squared distances, ascending.
+    """
     x_norms, y_norms = x.norms.double().cpu().numpy(), y.norms.double().cpu().numpy()
-    band = x.error * (x_norms[rows][:, None] + y_norms[indices]) + ABSOLUTE_ERROR
-    low, high = values - band, values + band
+    error = max(x.error, y.error)
+    low = bounds - ABSOLUTE_ERROR
+    high = bounds + 2 * error * (x_norms[rows][:, None] + y_norms[indices]) + ABSOLUTE_ERROR
     kth_low = np.partition(low, k - 1, axis=1)[:, k - 1]
     kth_high = np.partition(high, k - 1, axis=1)[:, k - 1]
-    # A row that is not on the list is at least this far away.
-    outside = values[:, -1] - x.error * (x_norms[rows] + y_norms.max()) - ABSOLUTE_ERROR
-    decided = np.full(len(rows), all_kept) | (outside > kth_high)
+    # A row that is not on the list is at least as far away as the last bound on it.
+    decided = np.full(len(rows), all_kept) | (low[:, -1] > kth_high)
     below = high < kth_low[:, None]
     candidate = (low <= kth_high[:, None]) & ~below & decided[:, None]
     where, slot = np.nonzero(candidate)
