@@ -34,6 +34,7 @@ class CBDM(DDPM):
     title = "CBDM"
     paper = "Qin, Zheng, Yao, Zhou and Zhang, Class-Balancing Diffusion Models, CVPR 2023"
     Config: ClassVar[type[MethodConfig]] = CBDMConfig
+    passes = 2
 
     def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
         """DDPM's loss and the mean of the regulariser over the batch; costs a second forward and backward pass."""

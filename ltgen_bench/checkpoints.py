@@ -63,6 +63,16 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[int, dict[str, 
     return step, tensors
 
 
+def load_raw_weights(path: Path, network: nn.Module) -> None:
+    """Load the network's weights as the optimiser left them, from a training state."""
+    header, tensors = read(path)
+    if header.get("kind") != "training state":
+        raise CheckpointError(f"{path} is a {header.get('kind')}, and a training state was wanted")
+    prefix = "model.network."
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    load_weights(path, network, own)
+
+
 def load_weights(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy tensors into a module by name; raises CheckpointError at the first that is missing or does not fit."""
     own = module.state_dict()

@@ -19,8 +19,8 @@ _TRIAL_BATCH = 2  # images of the timed step; small, so that the estimate itself
 def estimate_cost(resolved: ResolvedRun) -> dict[str, Any]:
     """Counts, sizes and hours of a run, as JSON values.
 
-    The hours come from timing one small training step and one network call of the plain trunk here and scaling them;
-    a method's additions (CBDM's second forward pass) and a GPU's better use of large batches are not in them.
+    The hours come from timing one small training step and one network call of the plain trunk here and scaling them by
+    the method's passes (CBDM has two); a GPU's better use of large batches is not in them.
     """
     config = resolved.config
     samples = config.protocol.samples
@@ -42,10 +42,14 @@ def estimate_cost(resolved: ResolvedRun) -> dict[str, Any]:
         "images_seen": config.training.steps * config.training.batch_size,
         "network_evaluations": evaluations,
         # backward costs twice the forward pass
-        "training_petaflops": round(3 * flops * config.training.steps * config.training.batch_size / 1e15, 3),
+        "training_petaflops": round(
+            3 * method.passes * flops * config.training.steps * config.training.batch_size / 1e15, 3
+        ),
         "sampling_petaflops": round(flops * evaluations / 1e15, 3),
         "device": str(device),
-        "training_hours_here": round(step_seconds * config.training.steps * config.training.batch_size / 3600, 3),
+        "training_hours_here": round(
+            method.passes * step_seconds * config.training.steps * config.training.batch_size / 3600, 3
+        ),
         "sampling_hours_here": round(call_seconds * evaluations / 3600, 3),
     }
     return cost

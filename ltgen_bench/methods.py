@@ -182,6 +182,7 @@ class DiffusionMethod(Method):
     gathers that over the processes (`distributed.gather_with_gradient`), and gradient accumulation is refused.
     """
 
+    passes: ClassVar[int] = 1  # forward and backward passes of the network in a training step, for cost estimates
     in_batch: ClassVar[bool] = False
 
     def __init__(self, spec: DataSpec, run: RunConfig):

@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
+from ltgen_bench.checkpoints import load_raw_weights
 from ltgen_bench.config import RunConfig
 from ltgen_bench.devices import cpu_threads, resolve_device
 from ltgen_bench.distributed import World, join_world
 from ltgen_bench.environment import code_state, environment, peak_memory_bytes
-from ltgen_bench.errors import MissingFileError, UserError
+from ltgen_bench.errors import ConfigError, MissingFileError, UserError
 from ltgen_bench.evaluation import Evaluation, EvaluationPlaces, evaluate_samples, missing_weights
 from ltgen_bench.features import download_weights, extractor_info
-from ltgen_bench.methods import FitContext, Method
+from ltgen_bench.methods import DiffusionMethod, FitContext, Method
 from ltgen_bench.progress import Progress
 from ltgen_bench.record import MethodPart, MetricsPart, Record, TimingPart, TrainingPart, read_record, write_record
 from ltgen_bench.resolve import ResolvedRun
@@ -119,9 +120,7 @@ class Run:
         path = out or self.folder.path / "samples" / f"{key}.npz"
         device = resolve_device(self.config.execution.device)
         with cpu_threads(self.config.execution.threads):
-            method = self.resolved.make_method()
-            method.load(self.folder.model)
-            method.to(device)
+            method = self._trained(device)
             batch_size = self.config.execution.sampling_batch_size
             samples = sample_to_file(
                 method, path, count=count, seed=seed, key=key, batch_size=batch_size, progress=self.progress
@@ -156,8 +155,18 @@ class Run:
             if world.is_main:
                 method.save(self.folder.model)
             world.barrier()
+        return self._trained(device)
+
+    def _trained(self, device: torch.device) -> Method:
+        """The model on disk: its EMA weights, or those that the optimiser left (`sampling.weights = "raw"`)."""
         method = self.resolved.make_method()
         method.load(self.folder.model)
+        if self.config.sampling.weights == "raw":
+            if not isinstance(method, DiffusionMethod):
+                raise ConfigError(
+                    f"sampling.weights = raw: method {self.config.method['name']!r} has one set of weights"
+                )
+            load_raw_weights(self.folder.training_state, method.network)
         method.to(device)
         return method
 
@@ -174,7 +183,10 @@ class Run:
                 continue  # not a run of this version: nothing to reuse
             same_data = _read_json(candidate / "dataset.json") == _read_json(self.folder.path / "dataset.json")
             if same_data and theirs.seed == self.config.seed and sha256_json(theirs.training_identity()) == own:
-                for source, target in ((sibling.stats, self.folder.stats), (sibling.model, self.folder.model)):
+                wanted = [(sibling.stats, self.folder.stats), (sibling.model, self.folder.model)]
+                if self.config.sampling.weights == "raw":
+                    wanted.insert(0, (sibling.training_state, self.folder.training_state))
+                for source, target in wanted:  # the model last: it says that training is done
                     if source.exists():
                         shutil.copyfile(source, target.with_suffix(".partial"))
                         target.with_suffix(".partial").replace(target)

@@ -29,6 +29,7 @@ class RunFolder:
         self.log = self.path / "log.txt"
         self.stats = self.path / "stats.jsonl"
         self.checkpoints = self.path / "checkpoints"
+        self.training_state = self.checkpoints / "training-state.safetensors"
         self.model = self.checkpoints / "model.safetensors"
         self.samples = self.path / "samples" / "samples.npz"
         self.samples_note = self.path / "samples" / "samples.json"

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import QUICK
+from safetensors.torch import load_file
 
 import ltgen_bench
 from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import load_dataset
-from ltgen_bench.errors import RecordError, SamplesError
+from ltgen_bench.errors import CheckpointError, RecordError, SamplesError
 from ltgen_bench.evaluation import EvaluationPlaces
 from ltgen_bench.pipeline import Run
 from ltgen_bench.progress import Progress
@@ -149,3 +151,21 @@ def test_unconditional_samples_say_nothing_of_classes(tmp_path: Path) -> None:
     assert "fid" not in (record.metrics.per_class.model_extra or {})
     assert sorted(file.name for file in run.folder.figures.iterdir()) == ["closest-pairs.png", "samples.png"]
     assert read_record(run.folder.record) == record
+
+
+def test_raw_weights_are_those_that_the_optimiser_left(tmp_path: Path) -> None:
+    def run(weights: str) -> Run:
+        resolved = resolve({**QUICK, "sampling": {"steps": 4, "weights": weights}}, tmp_path / "data")
+        return Run.at(resolved, tmp_path / "runs", EvaluationPlaces(tmp_path / "data"), Progress())
+
+    averaged, raw = run("ema"), run("raw")
+    averaged.run_all()
+    raw.run_all()  # takes the other run's training
+    assert read_record(raw.folder.record).samples.sha256 != read_record(averaged.folder.record).samples.sha256
+    state = load_file(raw.folder.training_state)
+    method: Any = raw._trained(torch.device("cpu"))
+    for name, value in method.network.state_dict().items():
+        assert torch.equal(value, state[f"model.network.{name}"])
+    raw.folder.training_state.unlink()
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        raw._trained(torch.device("cpu"))

@@ -57,8 +57,8 @@ class Entry:
 
     @property
     def comparable(self) -> bool:
-        """Whether there are enough seeds to be ranked."""
-        return self.n >= SEEDS_WANTED
+        """Whether it can be ranked: enough seeds, and samples of classes (unconditional ones answer another task)."""
+        return self.n >= SEEDS_WANTED and all(record.samples.labelled for record in self.records.values())
 
     def values(self, key: str) -> list[float | None]:
         """A metric by seed: `fid`, or `groups.few.fid` for a group's."""

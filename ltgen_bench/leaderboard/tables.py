@@ -167,7 +167,7 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
             "Mean ± standard deviation over n seeds. "
             f"Lower is better where a column says {text.markdown(board.fid_label)}, higher in all others. "
             f"Ranked by mean {text.markdown(board.fid_label)}; **bold**: best among ranked rows. "
-            + ("Rows without a rank have fewer than three seeds. " if unranked else "")
+            + ("Rows without a rank have fewer than three seeds or are unconditional. " if unranked else "")
             + f"[How to read this](../README.md). The same as [CSV]({board.slug}.csv) and [LaTeX]({board.slug}.tex)."
         ),
     ]
