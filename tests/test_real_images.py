@@ -27,6 +27,7 @@ from ltgen_bench.metrics import FeatureArrays, MemorisationInputs, MetricReport,
 
 PACKS = Path(__file__).resolve().parents[2] / "shared" / "data"
 CLASSES = 10
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 GROUPS = {"many": [0, 1, 2], "medium": [3, 4, 5, 6], "few": [7, 8, 9]}
 TAIL = GROUPS["few"]
 BLUR = 1.0  # pixels, the deviation of a Gaussian
@@ -131,7 +132,7 @@ def measure(
     for name, samples in generators(test, training).items():
         print(name, file=sys.stderr, flush=True)
         generated = features(samples)
-        warnings[name] = label_warning(generated, real, [str(c) for c in range(CLASSES)])
+        warnings[name] = label_warning(generated, real, NAMES)
         reports[name] = compute_metrics(
             generated,
             real,
