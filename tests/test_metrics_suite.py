@@ -13,16 +13,28 @@ from ltgen_bench.errors import ConfigError, SamplesError, UnknownNameError
 from ltgen_bench.metrics import (
     METRIC_NAMES,
     FeatureArrays,
+    FrechetSolver,
+    GaussianStatistics,
     MemorisationInputs,
     MetricSettings,
     compute_metrics,
     fid,
+    frechet_distance,
+    frechet_distance_gram,
     gaussian_statistics,
     label_accuracy,
     manifold_scores,
     paired_difference,
 )
-from ltgen_bench.metrics.uncertainty import bootstrap_mean, fid_jackknife, mean_interval, stratified_folds
+from ltgen_bench.metrics.frechet import frechet_distances_without
+from ltgen_bench.metrics.uncertainty import (
+    bootstrap_mean,
+    fid_jackknife,
+    fid_with_interval,
+    fold_statistics,
+    mean_interval,
+    stratified_folds,
+)
 
 GROUPS = {"many": [0, 1], "medium": [2], "few": [3, 4]}
 SETTINGS = MetricSettings(
@@ -298,3 +310,60 @@ def test_importing_the_metrics_is_cheap():
     code = "import sys, ltgen_bench.metrics; print([m for m in ('torch', 'sklearn', 'scipy') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize("samples_per_dimension", [16, 25])
+def test_linearised_fid_interval_is_that_of_the_exact_fids(samples_per_dimension, heavy):
+    d, ratios = 64, []
+    n = samples_per_dimension * d
+
+    def draw(seed, n):
+        z = np.random.default_rng(seed).standard_normal((n, d))
+        return (z**2 if heavy else z) / np.sqrt(np.arange(1, d + 1))
+
+    reference = gaussian_statistics(draw(99, 5000))
+    for seed in range(6):
+        x = 1.1 * draw(seed, n)
+        sums = fold_statistics(x, strata=None, groups=10, seed=seed)
+        value, linear = fid_with_interval(sums, reference, level=0.95)
+        assert "linearised" in linear.method
+        assert value == pytest.approx(frechet_distance(gaussian_statistics(x), reference), rel=1e-10)
+        exact = fid_jackknife(x, reference, value, strata=None, groups=10, level=0.95, seed=seed)
+        ratios.append((linear.high - value) / (exact.high - value))
+    assert np.mean(ratios) == pytest.approx(1.05, abs=0.1)  # what `fid_with_interval` says
+    assert max(np.abs(np.array(ratios) - 1)) < 0.3
+
+
+def test_the_gradient_of_the_distance_equals_its_differences():
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((200, 8)) @ rng.standard_normal((8, 8)), rng.standard_normal((300, 8))
+    solver, statistics = FrechetSolver(gaussian_statistics(y)), gaussian_statistics(x)
+    value, gradient = solver.distance_and_gradient(statistics)
+    assert value == pytest.approx(solver.distance(statistics), rel=1e-12)
+    step = rng.standard_normal((8, 8))
+    step = 1e-5 * (step + step.T)
+    ends = [
+        solver.distance(GaussianStatistics(statistics.mean, statistics.covariance + sign * step, 200))
+        for sign in (1, -1)
+    ]
+    assert (ends[0] - ends[1]) / 2 == pytest.approx(np.vdot(gradient, step), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(40, 60, 50), (60, 40, 50), (200, 40, 50), (30, 200, 6)])
+def test_gram_distances_without_a_fold_are_those_of_the_rest(n, m, d):
+    x, y = (np.random.default_rng(s).standard_normal((size, d)) for s, size in ((0, n), (1, m)))
+    fold = stratified_folds(n, None, 5, seed=0)
+    expected = [frechet_distance_gram(x[fold != g], y) for g in range(5)]
+    assert frechet_distances_without(x, y, fold) == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_pass_gives_the_same_fid_and_nearly_the_same_interval(monkeypatch):
+    two = two_sets()
+    plain = compute_metrics(*two, only=["fid"], settings=SETTINGS)
+    monkeypatch.setattr("ltgen_bench.metrics.steps_frechet._ONE_PASS_FROM", 0)
+    quick = compute_metrics(*two, only=["fid"], settings=SETTINGS)
+    assert quick.fid == pytest.approx(plain.fid, rel=1e-10)
+    width, expected = (r.confidence["fid"].high - r.confidence["fid"].low for r in (quick, plain))
+    assert width == pytest.approx(expected, rel=0.3)
+    assert "linearised" in quick.confidence["fid"].method

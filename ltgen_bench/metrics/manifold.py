@@ -161,9 +161,10 @@ def _pairs_by_tiles(
             tried += 1
             if pairs is None:
                 failed += 1
-                parts = [prepare(s.points[part], frame, device=device) for s, part in ((x, rows), (y, columns))]
-                whole = [slice(0, len(part)) for part in parts]
-                pairs = _close_pairs(*parts, x_radii[rows], y_radii[columns], *whole, give_up=False)
+                a, b = (prepare(s.points[part], frame, device=device) for s, part in ((x, rows), (y, columns)))
+                pairs = _close_pairs(
+                    a, b, x_radii[rows], y_radii[columns], slice(0, len(a)), slice(0, len(b)), give_up=False
+                )
                 if pairs is None:
                     raise RuntimeError("float32 tiles do not give up")
                 pairs = pairs[0] + i, pairs[1] + j, pairs[2]

@@ -196,7 +196,8 @@ def coarse_pays(x: FloatArray, y: FloatArray, device: str) -> bool:
     import torch
 
     supported = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
-    return torch.backends.mkldnn.is_available() and any(has is not None and has() for has in supported)
+    one_dnn: Any = torch.backends.mkldnn
+    return bool(one_dnn.is_available()) and any(has is not None and has() for has in supported)
 
 
 def tile_size(device: str) -> int:
