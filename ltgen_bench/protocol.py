@@ -81,8 +81,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="digits-1k-fixed-budget.v1",
-            summary="digits-1k.v1 with the same number of images seen by every method: 76,800 (1,200 batches of 64).",
-            training_images=76_800,
+            summary="digits-1k.v1 with the same number of images seen by every method: 64,000 (1,000 batches of 64).",
+            training_images=64_000,
             samples=1000,
             sampler="ddim",
             sampler_steps=25,
