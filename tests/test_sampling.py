@@ -105,7 +105,7 @@ class Grey(Method):
 )
 def test_a_method_that_returns_the_wrong_thing_is_told(quick_run: Any, tmp_path: Path, image: Any, got: str) -> None:
     resolved = quick_run()
-    method = Grey(resolved.spec, resolved.config)
+    method = Grey(resolved.spec, resolved.config.model_copy(update={"method": {"name": "grey"}}))
     method.image = image
     with pytest.raises(
         SamplesError, match=rf"Grey.sample must return a uint8 tensor \(5, 1, 8, 8\), and returned {got}"

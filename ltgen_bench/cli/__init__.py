@@ -9,6 +9,8 @@ import typer
 from ltgen_bench.cli import compare, data, evaluate, inspect, leaderboard, metrics, run, submit
 from ltgen_bench.errors import UserError
 
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+
 app = typer.Typer(
     name="ltgen-bench",
     no_args_is_help=True,
@@ -44,25 +46,17 @@ def main() -> None:
         code = app(standalone_mode=False, prog_name="ltgen-bench")
     except UserError as error:
         code = _fail(str(error))
-    except KeyboardInterrupt:
-        code = _interrupted()
-    except BrokenPipeError:  # `ltgen-bench ... | head`
-        sys.stderr.close()
-        code = 141
     except Exception as error:
         # click's own errors, wherever typer keeps its copy of click
-        if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
-            if type(error).__name__ != "Abort":  # click's word for Ctrl-C
-                raise
-            code = _interrupted()
-        else:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             code = _fail(error.format_message() or "no command given; see ltgen-bench --help")
+        elif type(error).__name__ == "Abort":  # older versions' word for Ctrl-C
+            code = INTERRUPTED
+        else:
+            raise
+    if code == INTERRUPTED:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _interrupted() -> int:
-    print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-    return 130
 
 
 def _fail(message: str) -> int:
