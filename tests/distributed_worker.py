@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import torch
-from baselines.coral import CORAL
 from baselines_support import make_trainer, tiny_run
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from baselines.coral import CORAL
 from ltgen_bench.distributed import gather_with_gradient, join_world, leave_world
 from ltgen_bench.errors import TrainingError
 from ltgen_bench.methods import DiffusionBatch
@@ -68,7 +68,8 @@ def main(folder: Path) -> None:
     world = join_world()
     gather(folder, world.rank)
     for title in RUNS:
-        make_trainer(comparison_run(title), folder / title).run()    # begun by one process, which stopped after two steps
+        make_trainer(comparison_run(title), folder / title).run()
+    # begun by one process, which stopped after two steps
     make_trainer(comparison_run("coral"), folder / "begun").run()
 
     sometimes = make_trainer(tiny_run("coral", training=TRAINING), folder / "sometimes")
