@@ -111,6 +111,24 @@ def test_seeded_shift_invariant_and_balanced():
     assert lloyd.f_beta_std == 0
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_order_of_the_samples_does_not_matter(dtype):
+    rng = np.random.default_rng(0)
+    reference = clusters_of(np.arange(10), 900, 4).astype(dtype)
+    generated = clusters_of(np.arange(8), 600, 5).astype(dtype)
+    generated[:50] = generated[50:100]  # repeats, as a collapsed generator makes them
+    first = prd_scores(generated, reference, cluster_count=20, runs=3, seed=3)
+    there, here = rng.permutation(len(reference)), rng.permutation(len(generated))
+    again = prd_scores(generated[here], reference[there], cluster_count=20, runs=3, seed=3)
+    assert (first.f_beta, first.f_inverse_beta) == (again.f_beta, again.f_inverse_beta)
+    # the clusterings name the rows as they were given: equal rows are in equal clusters
+    one, other = first.clusterings[0], again.clusterings[0]
+    cluster_of = dict(zip(one.generated_rows.tolist(), one.generated.tolist(), strict=True))
+    for row, cluster in zip(other.generated_rows.tolist(), other.generated.tolist(), strict=True):
+        assert np.array_equal(generated[here][row], generated[here[row]])
+        assert cluster_of.get(int(here[row]), cluster) == cluster or here[row] < 100
+
+
 def test_collapsed_sets_and_messages():
     one = np.ones((50, 3))
     same = prd_scores(one, one, cluster_count=10, runs=1, seed=0)

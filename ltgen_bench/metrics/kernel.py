@@ -82,11 +82,11 @@ def _kernel_sum(x: _Centred, y: _Centred) -> float:
     return float(total / dimension**3)
 
 
-def kid(x: FloatArray, y: FloatArray, *, subset_size: int, subsets: int, seed: int) -> tuple[float, float]:
+def kid(x: FloatArray, y: FloatArray, *, subset_size: int, subsets: int, seed: int) -> tuple[float, float | None]:
     """KID: mean and standard deviation (n denominator) of the squared MMD over random subsets of both sets.
 
     x (n, D), y (m, D); `subsets` draws of min(`subset_size`, n, m) rows without replacement. The deviation is that of
-    one subset, not of the mean. Raises `SamplesError` as `squared_mmd`.
+    one subset, not of the mean; None where there is one subset only. Raises `SamplesError` as `squared_mmd`.
     """
     size = min(subset_size, len(x), len(y))
     generator = np.random.default_rng(seed)
@@ -97,7 +97,7 @@ def kid(x: FloatArray, y: FloatArray, *, subset_size: int, subsets: int, seed: i
         values.append(squared_mmd(x[rows_x], y[rows_y]))
         if size == len(x) == len(y):
             break  # every further draw would be the same set
-    return float(np.mean(values)), float(np.std(values))
+    return float(np.mean(values)), float(np.std(values)) if len(values) > 1 else None
 
 
 def per_class_kid(

@@ -7,7 +7,7 @@ has printed them the other way round; here `PRDScores.f_beta` is recall-like and
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,8 +97,26 @@ class PRDScores:
     clusterings: tuple[Clustering, ...]
 
 
-def centred_union(reference: FloatArray, generated: FloatArray) -> FloatArray:
-    """Both sets (N + M, D), reference first, minus the reference's mean, in float32.
+def content_order(features: FloatArray) -> IntArray:
+    """Row numbers (N,) in an order that depends on what the rows (N, D) hold and not on where they stand.
+
+    Rows are sorted by a 64-bit hash of their bytes (a sum with odd random factors modulo 2^64, so exact). Rows of equal
+    content are interchangeable.
+    """
+    words = np.ascontiguousarray(features).view(np.uint32)
+    factors = np.random.default_rng(0).integers(2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
+    keys = np.empty(len(words), np.uint64)
+    for start in range(0, len(words), _ROWS_PER_BLOCK):
+        block = words[start : start + _ROWS_PER_BLOCK].astype(np.uint64)
+        block *= factors
+        keys[start : start + _ROWS_PER_BLOCK] = block.sum(axis=1)
+    return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def centred_union(
+    reference: FloatArray, generated: FloatArray, orders: tuple[IntArray, IntArray] | None = None
+) -> FloatArray:
+    """Both sets (N + M, D), reference first, minus the reference's mean, in float32; rows in the given orders.
 
     k-means does not see a common shift, and without it float32 keeps its digits under any offset.
     """
@@ -106,11 +124,15 @@ def centred_union(reference: FloatArray, generated: FloatArray) -> FloatArray:
         raise SamplesError(
             f"features: {generated.shape[1]} columns against {reference.shape[1]}; both sets need the same extractor"
         )
-    mean = reference.mean(axis=0, dtype=np.float64)
+    first, second = orders or (np.arange(len(reference)), np.arange(len(generated)))
+    sums = np.zeros(reference.shape[1])
+    for start in range(0, len(reference), _ROWS_PER_BLOCK):
+        sums += reference[first[start : start + _ROWS_PER_BLOCK]].sum(axis=0, dtype=np.float64)
+    mean = sums / len(reference)
     union = np.empty((len(reference) + len(generated), reference.shape[1]), dtype=np.float32)
-    for offset, part in ((0, reference), (len(reference), generated)):
+    for offset, part, order in ((0, reference, first), (len(reference), generated, second)):
         for start in range(0, len(part), _ROWS_PER_BLOCK):
-            block = part[start : start + _ROWS_PER_BLOCK]
+            block = part[order[start : start + _ROWS_PER_BLOCK]]
             union[offset + start : offset + start + len(block)] = block - mean
     return union
 
@@ -191,16 +213,19 @@ def prd_scores(
 ) -> PRDScores:
     """F_beta and F_1/beta of features generated (M, D) and reference (N, D), averaged over `runs` clusterings.
 
+    The clusterings depend on the seed and on what the sets hold, not on the order of their rows.
     Raises `SamplesError` when there are fewer samples than clusters or D differs.
     """
-    union = centred_union(reference, generated)
+    orders = content_order(reference), content_order(generated)
+    union = centred_union(reference, generated, orders)
     clusterings = []
     scores = []
     for run_seed in np.random.SeedSequence(seed).generate_state(runs):
         run = cluster_union(
             union, len(reference), cluster_count=cluster_count, clustering=clustering, seed=int(run_seed)
         )
-        clusterings.append(run)
+        first, second = orders[0][run.reference_rows], orders[1][run.generated_rows]
+        clusterings.append(replace(run, reference_rows=first, generated_rows=second))
         scores.append(f_scores(*run.histograms(), angles=angles, beta=beta))
     values = np.array(scores)
     means, deviations = values.mean(axis=0), values.std(axis=0)

@@ -42,6 +42,8 @@ def step_kid(run: Run) -> None:
     run.values["kid"], run.values["kid_std"] = kid(
         x, y, subset_size=settings.kid_subset_size, subsets=settings.kid_subsets, seed=settings.seed
     )
+    if run.values["kid_std"] is None:
+        run.notes["kid_std"] = "one subset only, of all samples: it has no deviation"
     if min(len(x), len(y)) < settings.kid_subset_size:
         run.notes["kid"] = f"subsets of {min(len(x), len(y))} instead of {settings.kid_subset_size} samples"
     if run.generated_rows is None or run.reference_rows is None:
