@@ -9,11 +9,14 @@ import numpy as np
 
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics import uncertainty
-from ltgen_bench.metrics.frechet import FrechetSolver, fid_floor, fid_infinity, frechet_distance, frechet_distance_gram
+from ltgen_bench.metrics.frechet import fid_floor, fid_infinity, frechet_distance, frechet_distance_gram
 from ltgen_bench.metrics.groups import mean_of
 from ltgen_bench.metrics.inputs import FloatArray, IntArray
 from ltgen_bench.metrics.run import Run, reason_without_reference
 from ltgen_bench.metrics.statistics import GaussianStatistics, StatisticsAccumulator, gaussian_statistics
+from ltgen_bench.metrics.threads import map_in_threads
+
+_Sums = tuple[StatisticsAccumulator, StatisticsAccumulator]
 
 # From so many operations on, value and interval come from one pass over the features (and the value differs from
 # `fid` in the last digits); below, a second pass and exact FIDs without each fold cost next to nothing.
@@ -75,21 +78,25 @@ def step_per_class_fid(run: Run) -> None:
         run.skip("per_class_fid", reason or "")
         return
     generated, reference = run.generated.features, run.reference.features
+    generated_rows, reference_rows = run.generated_rows, run.reference_rows
+
+    def of_class(c: int) -> tuple[float | None, tuple[float, int] | None, _Sums | None]:
+        x, y = generated[generated_rows[c]], reference[reference_rows[c]]
+        floor = fid_floor(y, len(x), seed=run.settings.seed)
+        if min(len(x), len(y)) < 2:
+            return None, floor, None
+        if min(len(x), len(y)) <= x.shape[1]:
+            return frechet_distance_gram(x, y), floor, None
+        sums = StatisticsAccumulator(x.shape[1]).update(x), StatisticsAccumulator(x.shape[1]).update(y)
+        return frechet_distance(sums[0].result(), sums[1].result()), floor, sums
+
     pooled = _GroupFid(run)
     fids: list[float | None] = []
     floors: list[tuple[float, int] | None] = []
-    for c, (g, r) in enumerate(zip(run.generated_rows, run.reference_rows, strict=True)):
-        x, y = generated[g], reference[r]
-        a, b = pooled.add(c, x, y)
-        if min(len(x), len(y)) < 2:
-            fids.append(None)
-        elif min(len(x), len(y)) <= x.shape[1]:
-            fids.append(frechet_distance_gram(x, y))
-        else:
-            a = a or StatisticsAccumulator(x.shape[1]).update(x)
-            b = b or StatisticsAccumulator(x.shape[1]).update(y)
-            fids.append(FrechetSolver(b.result()).distance(a.result()))
-        floors.append(fid_floor(y, len(x), seed=run.settings.seed))
+    for c, (value, floor, sums) in enumerate(map_in_threads(of_class, range(len(generated_rows)))):
+        fids.append(value)
+        floors.append(floor)
+        pooled.add(c, sums)
     run.set_per_class("fid", fids, "needs at least 2 generated and 2 reference samples")
     reason = "needs at least 2 generated and 4 reference samples"
     run.set_per_class("fid_floor", [None if f is None else f[0] for f in floors], reason)
@@ -101,44 +108,45 @@ def step_per_class_fid(run: Run) -> None:
 
 
 class _GroupFid:
-    """Pooled FID of the groups from the classes' sums, so that the features are not read a second time."""
+    """Pooled FID of the groups from the classes' sums, so that their features are not summed up a second time."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._group = {c: group for group, classes in run.groups.items() for c in classes}
-        self._sums: dict[str, tuple[StatisticsAccumulator, StatisticsAccumulator]] = {}
+        self._sums: dict[str, _Sums] = {}
+        self._without_sums: dict[str, list[int]] = {}
+        dimension = run.generated.features.shape[1]
         for group, classes in run.groups.items():
-            if min(len(self._rows(0, classes)), len(self._rows(1, classes))) > run.generated.features.shape[1]:
-                dimension = run.generated.features.shape[1]
+            if min(len(self._rows(0, classes)), len(self._rows(1, classes))) > dimension:
                 self._sums[group] = (StatisticsAccumulator(dimension), StatisticsAccumulator(dimension))
+                self._without_sums[group] = []
 
     def _rows(self, side: int, classes: Sequence[int]) -> IntArray:
         rows = (self._run.generated_rows, self._run.reference_rows)[side] or []
         return np.concatenate([np.zeros(0, dtype=np.int64), *(rows[c] for c in classes)])
 
-    def add(
-        self, c: int, x: FloatArray, y: FloatArray
-    ) -> tuple[StatisticsAccumulator | None, StatisticsAccumulator | None]:
-        """Take in a class; returns its two sums where they were computed."""
-        sums = self._sums.get(self._group.get(c, ""))
+    def add(self, c: int, sums: _Sums | None) -> None:
+        """Take in a class's sums; None where it went the Gram way and has none."""
+        group = self._group.get(c, "")
+        if group not in self._sums:
+            return
         if sums is None:
-            return None, None
-        if min(len(x), len(y)) <= x.shape[1]:  # the class itself goes the Gram way and needs no sums of its own
-            sums[0].update(x)
-            sums[1].update(y)
-            return None, None
-        own = (StatisticsAccumulator(x.shape[1]).update(x), StatisticsAccumulator(x.shape[1]).update(y))
-        sums[0].merge(own[0])
-        sums[1].merge(own[1])
-        return own
+            self._without_sums[group].append(c)
+            return
+        for total, part in zip(self._sums[group], sums, strict=True):
+            total.merge(part)
 
     def value(self, group: str) -> float | None:
         """The pooled FID; None with fewer than two samples on a side."""
+        if self._run.reference is None:
+            return None
+        sets = self._run.generated.features, self._run.reference.features
         if group in self._sums:
+            for side, total in enumerate(self._sums[group]):
+                total.update(sets[side][self._rows(side, self._without_sums[group])])
             a, b = self._sums[group]
             return frechet_distance(a.result(), b.result())
-        classes = self._run.groups[group]
-        g, r = self._rows(0, classes), self._rows(1, classes)
-        if min(len(g), len(r)) < 2 or self._run.reference is None:
+        g, r = (self._rows(side, self._run.groups[group]) for side in (0, 1))
+        if min(len(g), len(r)) < 2:
             return None
-        return frechet_distance_gram(self._run.generated.features[g], self._run.reference.features[r])
+        return frechet_distance_gram(sets[0][g], sets[1][r])
