@@ -9,20 +9,8 @@ from typing import Any
 
 from ltgen_bench.errors import RecordError
 from ltgen_bench.metrics import paired_difference
-from ltgen_bench.record import Record
+from ltgen_bench.record import HEADLINE_METRICS, Record
 
-METRICS = (
-    "fid",
-    "kid",
-    "inception_score",
-    "f8",
-    "f1_8",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "label_accuracy",
-)
 GROUP_METRICS = ("fid", "recall", "label_accuracy")
 
 
@@ -93,7 +81,7 @@ def compare(records: Sequence[Record]) -> dict[str, Any]:
 
 def metric_names() -> list[str]:
     """The compared metrics; `few.fid` is a group's."""
-    return [*METRICS, *(f"{group}.{name}" for group in ("many", "medium", "few") for name in GROUP_METRICS)]
+    return [*HEADLINE_METRICS, *(f"{group}.{name}" for group in ("many", "medium", "few") for name in GROUP_METRICS)]
 
 
 def metric_value(record: Record, name: str) -> float | None:

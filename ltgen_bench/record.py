@@ -182,6 +182,21 @@ class TimingPart(Part):
     peak_memory_bytes: Count | None = None  # of the process, resident
 
 
+# Numbers over all samples; where one is null, `notes` says why.
+HEADLINE_METRICS = (
+    "fid",
+    "kid",
+    "inception_score",
+    "f8",
+    "f1_8",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "label_accuracy",
+)
+
+
 class Record(Part):
     """Everything about one measured model."""
 
@@ -266,7 +281,7 @@ class Record(Part):
                 checks.append((interval.low <= interval.high, f"metrics.confidence.{name} has low above high"))
         for name in type(self.metrics).model_fields:
             value = getattr(self.metrics, name)
-            if name in _NEED_REASON and value is None:
+            if name in HEADLINE_METRICS and value is None:
                 checks.append(
                     (name in self.metrics.notes, f"metrics.{name} is null and metrics.notes does not say why")
                 )
@@ -274,20 +289,6 @@ class Record(Part):
             if not good:
                 raise ValueError(message)
         return self
-
-
-_NEED_REASON = (
-    "fid",
-    "kid",
-    "inception_score",
-    "f8",
-    "f1_8",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "label_accuracy",
-)
 
 
 def write_record(path: Path, record: Record) -> None:
