@@ -13,12 +13,15 @@ import numpy as np
 
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.lapack import cholesky, congruence
 from ltgen_bench.metrics.statistics import (
     Float64Array,
     GaussianStatistics,
     StatisticsAccumulator,
     gaussian_statistics,
+    statistics_side_by_side,
 )
+from ltgen_bench.metrics.threads import map_in_threads
 
 _COLUMNS_PER_BLOCK = 8192
 
@@ -32,11 +35,11 @@ class FrechetSolver:
     def __init__(self, reference: GaussianStatistics) -> None:
         self.reference = reference
         self._trace = float(np.trace(reference.covariance))
-        self._factor, self._rank = _factor(reference)
+        self._factor, self._rank, self._lower = _factor(reference)
 
     def distance(self, statistics: GaussianStatistics) -> float:
         """The squared Fréchet distance (the FID), never negative. Raises `SamplesError` when dimensions differ."""
-        eigenvalues = np.linalg.eigvalsh(self._product(statistics))
+        eigenvalues = np.linalg.eigvalsh(self._product(statistics), UPLO="U")
         return self._distance(statistics, np.asarray(eigenvalues, dtype=np.float64))
 
     def distance_and_gradient(self, statistics: GaussianStatistics) -> tuple[float, Float64Array]:
@@ -45,22 +48,34 @@ class FrechetSolver:
         I - R (R^T S R)^(-1/2) R^T, from the derivative of a trace function: d tr f(M) = tr f'(M) dM. The gradient with
         respect to the mean is 2 (m1 - m2). Directions in which R^T S R vanishes take no part.
         """
-        eigenvalues, vectors = np.linalg.eigh(self._product(statistics))
+        eigenvalues, vectors = np.linalg.eigh(self._product(statistics), UPLO="U")
         first = max(0, eigenvalues.size - self._rank_with(statistics))
         noise = len(eigenvalues) * np.finfo(np.float64).eps * float(eigenvalues[-1])
         first = max(first, int(np.searchsorted(eigenvalues, max(0.0, noise), side="right")))
-        half = _times(self._factor, vectors[:, first:] * eigenvalues[first:] ** -0.25)
+        half = self._times(vectors[:, first:] * eigenvalues[first:] ** -0.25)
         gradient = -(half @ half.T)
         gradient[np.diag_indices_from(gradient)] += 1
         return self._distance(statistics, np.asarray(eigenvalues, dtype=np.float64)), gradient
 
     def _product(self, statistics: GaussianStatistics) -> Float64Array:
+        """R^T S R, of which only the upper triangle counts."""
         if statistics.mean.size != self.reference.mean.size:
             raise SamplesError(
                 f"statistics: dimension {statistics.mean.size} against {self.reference.mean.size}; "
                 "both sets need features of the same extractor"
             )
-        return _congruence(self._factor, statistics.covariance)
+        if self._lower:
+            return congruence(self._factor, statistics.covariance).T  # Fortran order, which LAPACK copies quickly
+        return self._factor.T @ statistics.covariance @ self._factor
+
+    def _times(self, columns: Float64Array) -> Float64Array:
+        """R V; with half of the operations where R is lower triangular."""
+        if not self._lower:
+            return np.asarray(self._factor @ columns)
+        from scipy.linalg.blas import dtrmm
+
+        # The transpose of R V in C order is what BLAS sees as R V in Fortran order, and the other way round.
+        return np.asarray(dtrmm(1.0, self._factor.T, columns.T, side=1, lower=0).T)
 
     def _rank_with(self, statistics: GaussianStatistics) -> int:
         return self._rank if statistics.count is None else min(self._rank, statistics.count - 1)
@@ -74,54 +89,23 @@ class FrechetSolver:
         return max(0.0, distance)
 
 
-def _is_lower(factor: Float64Array) -> bool:
-    return factor.shape[0] == factor.shape[1] and not factor[0, 1:].any()
-
-
-def _times(factor: Float64Array, columns: Float64Array) -> Float64Array:
-    """R V; with half of the operations for the lower R of a Cholesky factorisation."""
-    if not _is_lower(factor):
-        return np.asarray(factor @ columns)
-    from scipy.linalg.blas import dtrmm
-
-    # The transpose of R V in C order is what BLAS sees as R V in Fortran order, and the other way round.
-    return np.asarray(dtrmm(1.0, factor.T, columns.T, side=1, lower=0).T)
-
-
-def _congruence(factor: Float64Array, covariance: Float64Array) -> Float64Array:
-    """R^T S R; for the square lower R of a Cholesky factorisation with a quarter of the operations."""
-    if not _is_lower(factor):
-        return factor.T @ covariance @ factor
-    from scipy.linalg.lapack import dsygst
-
-    # LAPACK's reduction of a generalised eigenproblem, type 2 with a lower factor, is exactly this product. It reads
-    # and writes the lower triangle only, which is all that eigvalsh looks at. (Symmetric: .T is Fortran order.)
-    product, info = dsygst(covariance.T, factor, itype=2, lower=1)
-    if info:
-        raise RuntimeError(f"dsygst reported {info}")
-    return np.asarray(product)
-
-
-def _factor(statistics: GaussianStatistics) -> tuple[Float64Array, int]:
-    """R (D, r) with R R^T = covariance, and its rank r."""
+def _factor(statistics: GaussianStatistics) -> tuple[Float64Array, int, bool]:
+    """R (D, r) with R R^T = covariance, its rank r, and whether only its lower triangle counts."""
     covariance = statistics.covariance
     dimension = len(covariance)
     tolerance = dimension * np.finfo(np.float64).eps
     if statistics.count is None or statistics.count > dimension:
-        try:
-            factor: Float64Array = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-        except np.linalg.LinAlgError:
-            pass
-        else:
+        factor = cholesky(covariance)
+        if factor is not None:
             diagonal = np.diagonal(factor)
             # A pivot at rounding level passes for positive, but everything after it is noise.
             if diagonal.min() ** 2 > tolerance * diagonal.max() ** 2:
-                return factor, dimension
+                return factor, dimension, True
     eigenvalues, vectors = np.linalg.eigh(covariance)
     keep = eigenvalues > max(0.0, tolerance * float(eigenvalues[-1]))
     if statistics.count is not None:
         keep[: max(0, dimension - (statistics.count - 1))] = False
-    return vectors[:, keep] * np.sqrt(eigenvalues[keep]), int(keep.sum())
+    return vectors[:, keep] * np.sqrt(eigenvalues[keep]), int(keep.sum()), False
 
 
 def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
@@ -207,7 +191,7 @@ def fid(x: FloatArray, y: FloatArray) -> float:
     _check_pair(x, y)
     if min(len(x), len(y)) <= x.shape[1]:
         return frechet_distance_gram(x, y)
-    return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
+    return frechet_distance(*statistics_side_by_side((x, y)))
 
 
 def _check_pair(x: FloatArray, y: FloatArray) -> None:
@@ -224,10 +208,12 @@ def per_class_fid(
 
     `generated` (N, D) and `reference` (M, D); `*_rows[c]` are the row numbers of class c (`inputs.rows_of_classes`).
     """
-    return [
-        fid(generated[g], reference[r]) if min(len(g), len(r)) >= 2 else None
-        for g, r in zip(generated_rows, reference_rows, strict=True)
-    ]
+
+    def of_class(rows: tuple[IntArray, IntArray]) -> float | None:
+        g, r = rows
+        return fid(generated[g], reference[r]) if min(len(g), len(r)) >= 2 else None
+
+    return list(map_in_threads(of_class, list(zip(generated_rows, reference_rows, strict=True))))
 
 
 def fid_floor(reference: FloatArray, count: int, *, seed: int) -> tuple[float, int] | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics.inputs import FloatArray
+from ltgen_bench.metrics.lapack import add_scatter
+from ltgen_bench.metrics.threads import map_in_threads
 
 Float64Array = NDArray[np.float64]
 
 # Rows turned to float64 at a time: large enough that the matrix product dominates, 34 MB at D = 2048.
 _ROWS_PER_BLOCK = 2048
+# Rows that one core sums up by itself: merging the sums then costs next to nothing, and several cores get some.
+_ROWS_PER_PART = 16384
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +63,34 @@ class StatisticsAccumulator:
 
     Every batch is centred on its own mean in float64 and combined by the pairwise update of Chan, Golub and LeVeque
     (1983), so a large common offset costs no digits and the result depends on the batches by rounding only.
+
+    Attributes:
+        count: samples so far.
+        mean: (D,) float64.
+        scatter: (D, D) float64 in Fortran order, the sum of (x - mean)(x - mean)^T. Only its upper triangle is filled,
+            with half of a matrix product's operations; below the diagonal are zeros.
     """
 
     def __init__(self, dimension: int) -> None:
         self.count = 0
         self.mean: Float64Array = np.zeros(dimension)
-        self.scatter: Float64Array = np.zeros((dimension, dimension))
+        self.scatter: Float64Array = np.zeros((dimension, dimension), order="F")
 
     def update(self, features: FloatArray) -> StatisticsAccumulator:
         """Add a batch (n, D); returns the accumulator itself. Raises `SamplesError` when D differs."""
         if features.ndim != 2 or features.shape[1] != self.mean.size:
             raise SamplesError(f"features: got shape {features.shape}, expected (n, {self.mean.size})")
-        if len(features):
-            mean: Float64Array = features.mean(axis=0, dtype=np.float64)
-            self._combine(len(features), mean, _scatter(features, mean))
+        if not len(features):
+            return self
+        mean: Float64Array = features.mean(axis=0, dtype=np.float64)
+        buffer = np.empty((min(len(features), _ROWS_PER_BLOCK), self.mean.size))
+        for start in range(0, len(features), _ROWS_PER_BLOCK):
+            block = features[start : start + _ROWS_PER_BLOCK]
+            centred = buffer[: len(block)]
+            centred[...] = block
+            centred -= mean
+            add_scatter(centred, self.scatter)
+        self._shift(len(features), mean)
         return self
 
     def merge(self, other: StatisticsAccumulator) -> StatisticsAccumulator:
@@ -83,15 +100,18 @@ class StatisticsAccumulator:
                 f"statistics of dimension {other.mean.size} do not merge with dimension {self.mean.size}"
             )
         if other.count:
-            self._combine(other.count, other.mean, other.scatter)
+            self.scatter += other.scatter
+            self._shift(other.count, other.mean)
         return self
 
-    def _combine(self, count: int, mean: Float64Array, scatter: Float64Array) -> None:
+    def _shift(self, count: int, mean: Float64Array) -> None:
+        """Take in `count` samples with their own `mean`, whose scatter about it has been added already."""
+        from scipy.linalg.blas import dsyr
+
         total = self.count + count
         difference = mean - self.mean
-        self.scatter += scatter
         if self.count:
-            self.scatter += np.outer(difference * (self.count * count / total), difference)
+            self.scatter = dsyr(self.count * count / total, difference, a=self.scatter, overwrite_a=1)
         self.mean = self.mean + difference * (count / total)
         self.count = total
 
@@ -99,34 +119,51 @@ class StatisticsAccumulator:
         """The statistics so far. Raises `SamplesError` with fewer than 2 samples."""
         if self.count < 2:
             raise SamplesError(f"a covariance needs at least 2 samples, got {self.count}")
-        return GaussianStatistics(self.mean.copy(), self.scatter / (self.count - 1), self.count)
+        return GaussianStatistics(self.mean.copy(), symmetric(self.scatter) / (self.count - 1), self.count)
 
 
-def _scatter(features: FloatArray, mean: Float64Array) -> Float64Array:
-    """The sum of (x - mean)(x - mean)^T over the rows, (D, D), with half of a matrix product's operations."""
-    from scipy.linalg.blas import dsyrk
-
-    dimension = features.shape[1]
-    upper: Float64Array = np.zeros((dimension, dimension), order="F")
-    buffer = np.empty((min(len(features), _ROWS_PER_BLOCK), dimension))
-    for start in range(0, len(features), _ROWS_PER_BLOCK):
-        block = features[start : start + _ROWS_PER_BLOCK]
-        centred = np.subtract(block, mean, out=buffer[: len(block)])
-        upper = dsyrk(1.0, centred.T, beta=1.0, c=upper, overwrite_c=1)  # .T is Fortran order: nothing is copied
-    diagonal = np.diagonal(upper).copy()
+def symmetric(upper: Float64Array) -> Float64Array:
+    """The symmetric matrix with this upper triangle; there are zeros below its diagonal."""
     full: Float64Array = upper + upper.T
-    np.fill_diagonal(full, diagonal)
+    full[np.diag_indices_from(full)] = np.diagonal(upper)
     return full
 
 
 def gaussian_statistics(batches: FloatArray | Iterable[FloatArray]) -> GaussianStatistics:
     """Mean and covariance of features (N, D), or of an iterable of batches (n, D) that is read once."""
-    iterator: Iterable[Any] = [batches] if isinstance(batches, np.ndarray) else batches
+    if isinstance(batches, np.ndarray):
+        return statistics_side_by_side([batches])[0]
     accumulator: StatisticsAccumulator | None = None
-    for batch in iterator:
+    for batch in batches:
         if accumulator is None:
             accumulator = StatisticsAccumulator(batch.shape[1])
         accumulator.update(batch)
     if accumulator is None:
         raise SamplesError("features: is empty; a covariance needs at least 2 samples")
     return accumulator.result()
+
+
+def statistics_side_by_side(sets: Sequence[FloatArray]) -> list[GaussianStatistics]:
+    """The statistics of several sets of features (N, D), cut into parts of which every core takes one at a time."""
+    parts = [(i, part) for i, features in enumerate(sets) for part in _parts(features)]
+    totals = [StatisticsAccumulator(features.shape[1]) for features in sets]
+    for (i, _), part in zip(parts, sum_up([part for _, part in parts]), strict=True):
+        totals[i] = totals[i].merge(part) if totals[i].count else part
+    return list(map_in_threads(StatisticsAccumulator.result, totals))
+
+
+def sum_up(sets: Sequence[FloatArray | Callable[[], FloatArray]]) -> Iterator[StatisticsAccumulator]:
+    """The sums of sets of features (n, D), or of what the functions among them return, side by side and in order."""
+
+    def of(item: FloatArray | Callable[[], FloatArray]) -> StatisticsAccumulator:
+        features = item if isinstance(item, np.ndarray) else item()
+        return StatisticsAccumulator(features.shape[1]).update(features)
+
+    return map_in_threads(of, sets)
+
+
+def _parts(features: FloatArray) -> list[FloatArray]:
+    """Equal runs of rows: as many for any number of cores, so that rounding does not depend on it."""
+    if features.ndim != 2:
+        raise SamplesError(f"features: got shape {features.shape}, expected (N, D)")
+    return np.array_split(features, max(1, len(features) // _ROWS_PER_PART))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,14 +14,21 @@ Result = TypeVar("Result")
 def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """`function` of every item, in order, on as many threads as the linear algebra libraries would use.
 
-    Each piece gets one of their threads: an eigenproblem of a few thousand rows gains little from two, and where other
-    programs share the cores, two that wait for each other take several times the processor time. No more pieces are
-    under way than there are threads, which bounds the memory. A result does not depend on the number of threads.
+    Every thread gets its share of theirs, one where there are enough items: an eigenproblem of a few thousand rows
+    gains little from two, and where other programs share the cores, two that wait for each other take several times
+    the processor time. No more results wait to be taken than there are threads, which bounds the memory.
     """
+    import scipy.linalg  # noqa: F401  # its BLAS is another than NumPy's, and only what is loaded can be limited
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     libraries = ThreadpoolController().select(user_api="blas")
-    workers = max((library.num_threads for library in libraries.lib_controllers), default=1)
-    with libraries.limit(limits=1), ThreadPoolExecutor(workers) as threads:
-        for start in range(0, len(items), workers):
-            yield from list(threads.map(function, items[start : start + workers]))
+    cores = max((library.num_threads for library in libraries.lib_controllers), default=1)
+    workers = max(1, min(cores, len(items)))
+    with libraries.limit(limits=cores // workers), ThreadPoolExecutor(workers) as threads:
+        under_way: deque[Future[Result]] = deque()
+        for item in items:
+            done = [under_way.popleft().result()] if len(under_way) == workers else []
+            under_way.append(threads.submit(function, item))
+            yield from done
+        while under_way:
+            yield under_way.popleft().result()

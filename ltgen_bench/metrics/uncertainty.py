@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics.frechet import FrechetSolver, frechet_distances_without
 from ltgen_bench.metrics.inputs import FloatArray, IntArray
 from ltgen_bench.metrics.prd import PRDScores, f_scores
-from ltgen_bench.metrics.statistics import Float64Array, GaussianStatistics, StatisticsAccumulator
+from ltgen_bench.metrics.statistics import Float64Array, GaussianStatistics, StatisticsAccumulator, sum_up
 
 # Values drawn at once by the bootstrap: 64 MB of indices.
 _DRAWS_AT_ONCE = 1 << 23
@@ -100,7 +101,12 @@ def fold_statistics(
 ) -> list[StatisticsAccumulator]:
     """The sums of the folds of `fid_jackknife`; merged they are those of all of `generated` (N, D)."""
     fold = stratified_folds(len(generated), strata, groups, seed)
-    return [StatisticsAccumulator(generated.shape[1]).update(generated[fold == g]) for g in range(groups)]
+    return list(sum_up([partial(_rows_where, generated, fold, g) for g in range(groups)]))
+
+
+def _rows_where(features: FloatArray, fold: IntArray, number: int) -> FloatArray:
+    rows: FloatArray = features[fold == number]
+    return rows
 
 
 def merged(parts: Sequence[StatisticsAccumulator]) -> GaussianStatistics:
@@ -176,11 +182,16 @@ def _linear_changes(
         mean = (count * statistics.mean - part.count * part.mean) / rest
         between = part.mean - mean
         # The scatter of the rest: that of all, less the fold's own and the one between the two means.
-        scatter = of_all * (count - 1) - float(np.vdot(gradient, part.scatter))
+        scatter = of_all * (count - 1) - _inner_product(gradient, part.scatter)
         scatter -= part.count * rest / count * float(between @ gradient @ between)
         shift = float(np.square(mean - reference_mean).sum() - np.square(statistics.mean - reference_mean).sum())
         changes.append(shift + scatter / (rest - 1) - of_all)
     return changes
+
+
+def _inner_product(symmetric: Float64Array, upper: Float64Array) -> float:
+    """With the symmetric matrix of which only the upper triangle is given: what is off the diagonal counts twice."""
+    return 2 * float(np.vdot(symmetric, upper.T)) - float(np.diagonal(symmetric) @ np.diagonal(upper))
 
 
 def _jackknife_interval(values: Sequence[float], estimate: float, level: float, *, linear: bool = False) -> Interval:

@@ -32,8 +32,10 @@ from ltgen_bench.metrics import (
     frechet_distance,
     gaussian_statistics,
     manifold_scores,
+    per_class_fid,
 )
 from ltgen_bench.metrics.prd import centred_union, cluster_union, f_scores
+from ltgen_bench.metrics.uncertainty import fid_with_interval, fold_statistics
 
 FULL = os.environ.get("LTGEN_BENCH_FULL") == "1"
 
@@ -111,27 +113,58 @@ def test_fid_solver(benchmark):
     assert values["ours"] == pytest.approx(values["pytorch-fid"], rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("row", "n", "small", "needed"),
-    [
-        ("FID from features", 50_000, 2000, (3, 1.8)),
-        ("per-class FID, one of 100 classes", 500, 100, (100, 30)),
-        ("per-class FID, one of 10 classes", 5000, 500, (7, 1.8)),
-    ],
-)
-def test_fid_from_features(benchmark, row, n, small, needed):
-    d = 2048 if FULL else 256
-    n = n if FULL else small
+def test_fid_from_features(benchmark):
+    n, d = (50_000, 2048) if FULL else (2000, 256)
     x, y = features(1, n, d), features(2, n, d)
     values = compare(
         benchmark,
-        f"{row}, {n} vs {n} x {d}",
+        f"FID from features, {n} vs {n} x {d}",
         lambda: fid(x, y),
         {"pytorch-fid": lambda: pytorch_fid_route(x, y), "torch-fidelity": lambda: torch_fidelity_route(x, y)},
-        dict(zip(("pytorch-fid", "torch-fidelity"), needed, strict=True)),
-        rounds=1 if n > 10_000 else 2,
+        {"pytorch-fid": 3, "torch-fidelity": 1.8},
     )
     assert values["ours"] == pytest.approx(values["torch-fidelity"], rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("of", "timed", "n", "small", "needed"),
+    [(100, 2, 500, 100, (100, 30)), (10, 4, 5000, 500, (7, 1.8))],
+)
+def test_per_class_fid(benchmark, of, timed, n, small, needed):
+    """`timed` of the classes, ours side by side and the peers' one after the other, as each would take all of them."""
+    n, d = (n, 2048) if FULL else (small, 256)
+    x, y = features(1, timed * n, d), features(2, timed * n, d)
+    rows = np.array_split(np.arange(timed * n), timed)
+    values = compare(
+        benchmark,
+        f"per-class FID, {timed} of {of} classes, {n} vs {n} x {d}",
+        lambda: per_class_fid(x, rows, y, rows),
+        {
+            "pytorch-fid": lambda: [pytorch_fid_route(x[r], y[r]) for r in rows],
+            "torch-fidelity": lambda: [torch_fidelity_route(x[r], y[r]) for r in rows],
+        },
+        dict(zip(("pytorch-fid", "torch-fidelity"), needed, strict=True)),
+    )
+    assert values["ours"] == pytest.approx(values["torch-fidelity"], rel=1e-3, abs=1e-3)
+
+
+def test_fid_with_its_interval(benchmark):
+    """What the interval costs beside the value alone, at the default of ten folds."""
+    n, d = (50_000, 2048) if FULL else (4000, 128)
+    x, y = features(1, n, d), features(2, n, d)
+
+    def with_interval():
+        sums = fold_statistics(x, strata=None, groups=10, seed=0)
+        return fid_with_interval(sums, gaussian_statistics(y), level=0.95)[0]
+
+    values = compare(
+        benchmark,
+        f"FID and its interval, {n} vs {n} x {d}",
+        with_interval,
+        {"alone": lambda: fid(x, y)},
+        {"alone": 0.8},
+    )
+    assert values["ours"] == pytest.approx(values["alone"], rel=1e-9)
 
 
 def _in_child(function, arguments, connection):

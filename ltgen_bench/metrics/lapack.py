@@ -1,0 +1,94 @@
+"""Three routines of SciPy's BLAS and LAPACK, called so that other threads go on meanwhile.
+
+`scipy.linalg.blas` and `scipy.linalg.lapack` keep the interpreter's lock during a call, so two threads take turns. The
+same compiled routines are offered to Cython code as C functions, and ctypes gives up the lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+
+@cache
+def _routine(module: ModuleType, name: str) -> Callable[..., None]:
+    capsule = module.__pyx_capi__[name]
+    get_name, get_pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    signature = get_name(capsule)
+    if b"int *" not in signature or b"long" in signature:
+        raise RuntimeError(f"SciPy's {name} takes other integers than the 32-bit ones expected: {signature!r}")
+    function: Callable[..., None] = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * signature.count(b"*"))(
+        get_pointer(capsule, signature)
+    )
+    return function
+
+
+def _call(module: ModuleType, name: str, *arguments: int | float | bytes | Float64Array) -> int:
+    """Call a Fortran routine; every number goes by reference. Returns the last argument, which LAPACK calls info."""
+    held = [_by_reference(argument) for argument in arguments]
+    _routine(module, name)(*(h.ctypes.data if isinstance(h, np.ndarray) else ctypes.addressof(h) for h in held))
+    last = held[-1]
+    return last.value if isinstance(last, ctypes.c_int) else 0
+
+
+def _by_reference(
+    argument: int | float | bytes | Float64Array,
+) -> Float64Array | ctypes.c_int | ctypes.c_double | ctypes.c_char:
+    if isinstance(argument, np.ndarray):
+        return argument
+    if isinstance(argument, bytes):
+        return ctypes.c_char(argument)
+    return ctypes.c_double(argument) if isinstance(argument, float) else ctypes.c_int(argument)
+
+
+def add_scatter(rows: Float64Array, upper: Float64Array) -> None:
+    """Add rows^T rows, of `rows` (n, D) in C order, to the upper triangle of `upper` (D, D) in Fortran order."""
+    from scipy.linalg import cython_blas
+
+    count, dimension = rows.shape
+    if not (rows.flags.c_contiguous and upper.flags.f_contiguous and upper.shape == (dimension, dimension)):
+        raise ValueError(f"expected C order and Fortran order, got {rows.flags} {rows.shape} and {upper.flags}")
+    # Rows in C order are, to Fortran, the columns of a D x n matrix.
+    _call(cython_blas, "dsyrk", b"U", b"N", dimension, count, 1.0, rows, dimension, 1.0, upper, dimension)
+
+
+def cholesky(symmetric: Float64Array) -> Float64Array | None:
+    """The lower triangular R with R R^T = S, both (D, D) in C order; None where S is not positive definite.
+
+    What is above the diagonal of the result stays as it was in S.
+    """
+    from scipy.linalg import cython_lapack
+
+    factor = np.array(symmetric, dtype=np.float64, order="C")
+    # Fortran sees the transpose: of S it is S, of the lower R it is the upper R^T.
+    info = _call(cython_lapack, "dpotrf", b"U", len(factor), factor, len(factor), 0)
+    if info < 0:
+        raise RuntimeError(f"dpotrf reported {info}")
+    return factor if info == 0 else None
+
+
+def congruence(factor: Float64Array, symmetric: Float64Array) -> Float64Array:
+    """R^T S R for the R of `cholesky` and a symmetric S, all (D, D) in C order: its lower triangle.
+
+    LAPACK's reduction of a generalised eigenproblem, type 2, is exactly this product, with a quarter of the operations
+    of two matrix products. What is above the diagonal stays as it was in S.
+    """
+    from scipy.linalg import cython_lapack
+
+    dimension = len(factor)
+    if factor.shape != symmetric.shape or factor.shape != (dimension, dimension) or not factor.flags.c_contiguous:
+        raise ValueError(f"expected two square matrices of one size, got {factor.shape} and {symmetric.shape}")
+    product = np.array(symmetric, dtype=np.float64, order="C")
+    info = _call(cython_lapack, "dsygst", 2, b"U", dimension, product, dimension, factor, dimension, 0)
+    if info:
+        raise RuntimeError(f"dsygst reported {info}")
+    return product
