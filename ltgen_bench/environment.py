@@ -15,6 +15,8 @@ import ltgen_bench
 from ltgen_bench.devices import describe_device
 from ltgen_bench.record import CodePart, EnvironmentPart
 
+# What numbers come from. Tables, submissions and prose in the same checkout may change.
+CODE = ("ltgen_bench", "baselines", "pyproject.toml")
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pillow")
 
 
@@ -38,12 +40,12 @@ def package_version(name: str) -> str | None:
 
 
 def code_state() -> CodePart:
-    """The package's version, and commit and cleanness when it runs from a checkout of its own."""
+    """The package's version; from a checkout of its own also the commit, and whether the code is as committed."""
     root = Path(ltgen_bench.__file__).resolve().parents[1]
     commit, clean = None, None
     if (root / ".git").exists():
         commit = _git(root, "rev-parse", "HEAD")
-        status = _git(root, "status", "--porcelain", "--untracked-files=no")
+        status = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *CODE)
         clean = None if status is None else status == ""
     return CodePart(version=ltgen_bench.__version__, commit=commit, clean=clean)
 

@@ -169,7 +169,7 @@ class CodePart(Part):
 
     version: Name
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None
-    clean: bool | None  # whether the checkout had no changes
+    clean: bool | None  # whether the code in the checkout had no changes
 
 
 class TimingPart(Part):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from leaderboard_records import change, command, digits, make_record, refused, write_submission
 
+from ltgen_bench import environment
 from ltgen_bench.record import CodePart, parse_record, read_record
 from ltgen_bench.samples import Samples, write_samples
 from ltgen_bench.seeding import uniform_labels
@@ -33,7 +35,7 @@ CLEAN = CodePart(version="0.1.0", commit="1" * 40, clean=True)
 @pytest.fixture
 def clean_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkout that runs the tests may have changes; these tests are about something else."""
-    for module in ("ltgen_bench.foreign", "ltgen_bench.submission.remeasure"):
+    for module in ("ltgen_bench.environment", "ltgen_bench.foreign", "ltgen_bench.submission.remeasure"):
         monkeypatch.setattr(f"{module}.code_state", lambda: CLEAN)
 
 
@@ -46,6 +48,34 @@ def draw_samples(path: Path, seed: int) -> Path:
     noise = draw.integers(-20, 20, (1000, 1, 8, 8))
     write_samples(path, Samples(np.clip(reference.images[chosen] + noise, 0, 255).astype(np.uint8), labels))
     return path
+
+
+def test_changed_code_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch, capsys) -> None:
+    changed = CodePart(version="0.1.0", commit="1" * 40, clean=False)
+    monkeypatch.setattr("ltgen_bench.environment.code_state", lambda: changed)
+    (tmp_path / "s.npz").write_bytes(b"not even read")
+    line = ["submit", tmp_path / "s.npz", "--dataset", "digits-lt", "--seeds-run", "0", "--method-name", "Mine"]
+    assert command(monkeypatch, capsys, *line)[0] == 2
+    assert "measured with changed code" in command(monkeypatch, capsys, *line)[2]
+
+
+def test_code_is_clean_while_tables_and_submissions_change(tmp_path: Path, monkeypatch) -> None:
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    for name in ("ltgen_bench/__init__.py", "baselines/ddpm.py", "pyproject.toml", "leaderboards/tables/README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    monkeypatch.setattr(environment.ltgen_bench, "__file__", str(tmp_path / "ltgen_bench" / "__init__.py"))
+    assert environment.code_state().clean is True
+    (tmp_path / "leaderboards/tables/README.md").write_text("another table")
+    assert environment.code_state().clean is True
+    (tmp_path / "baselines/ddpm.py").write_text("another method")
+    assert environment.code_state().clean is False
 
 
 def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_code) -> None:

@@ -56,6 +56,7 @@ def submit(
     Example: ltgen-bench submit runs/digits-lt/mine/*-s0 runs/digits-lt/mine/*-s1 runs/digits-lt/mine/*-s2
     --seeds-run 0,1,2 --method-name "My method" --paper "A. Author, A title, 2026"
     """
+    from ltgen_bench.environment import code_state
     from ltgen_bench.submission import DECLARATION
     from ltgen_bench.submission.create import create_submission, measured_run
     from ltgen_bench.submission.metadata import make_metadata
@@ -88,6 +89,10 @@ def submit(
         if not source.is_dir():
             if dataset is None:
                 raise ConfigError(f"which data set are the samples {source} of? give --dataset")
+            if code_state().clean is False:
+                raise ConfigError(
+                    f"{source} would be measured with changed code, which is not accepted; commit it first"
+                )
             folder = _measure(source, layers, method_name, seed, runs_dir, data_root, weights, quiet)
         runs.append(measured_run(folder))
     submission = create_submission(runs, metadata, out, leaderboards=leaderboards, data_root=data_root.expanduser())
