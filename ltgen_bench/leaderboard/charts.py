@@ -43,7 +43,9 @@ def _number(value: float) -> str:
 
 
 def _short(name: str, length: int = 18) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
+    # Names of one family differ at their ends, so what is left out lies in the middle.
+    half = length // 2
+    return name if len(name) <= length else f"{name[: length - half - 1].rstrip()}…{name[-half:].lstrip()}"
 
 
 def _svg(height: float, title: str, parts: list[str], width: int = WIDTH) -> Markup:
