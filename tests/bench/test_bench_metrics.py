@@ -38,6 +38,7 @@ from ltgen_bench.metrics.prd import centred_union, cluster_union, f_scores
 from ltgen_bench.metrics.uncertainty import fid_with_interval, fold_statistics
 
 FULL = os.environ.get("LTGEN_BENCH_FULL") == "1"
+pytestmark = pytest.mark.timeout(0 if FULL else 300)  # 0: none
 
 
 def features(seed, n, d, classes=100):
