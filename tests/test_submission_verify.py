@@ -13,13 +13,18 @@ import pytest
 from leaderboard_records import change, command, digits, make_record, refused, write_submission
 
 from ltgen_bench import environment
+from ltgen_bench.evaluation import EvaluationPlaces
+from ltgen_bench.foreign import evaluate_foreign
+from ltgen_bench.progress import Progress
 from ltgen_bench.record import CodePart, parse_record, read_record
-from ltgen_bench.samples import Samples, write_samples
+from ltgen_bench.resolve import resolve
+from ltgen_bench.samples import Samples, read_samples, write_samples
 from ltgen_bench.seeding import uniform_labels
 from ltgen_bench.submission import SubmissionError, validate_submission
-from ltgen_bench.submission.create import MeasuredRun, create_submission, folder_name
+from ltgen_bench.submission.create import MeasuredRun, create_submission, folder_name, measured_run
 from ltgen_bench.submission.limits import check_picture
 from ltgen_bench.submission.metadata import DECLARATION, make_metadata
+from ltgen_bench.submission.remeasure import verify_samples
 from ltgen_bench.submission.verify import (
     disagreements,
     read_verification,
@@ -48,6 +53,25 @@ def draw_samples(path: Path, seed: int) -> Path:
     noise = draw.integers(-20, 20, (1000, 1, 8, 8))
     write_samples(path, Samples(np.clip(reference.images[chosen] + noise, 0, 255).astype(np.uint8), labels))
     return path
+
+
+def test_unconditional_samples_are_measured_again_without_their_labels(tmp_path: Path, clean_code) -> None:
+    """As `h2t` makes them: the file holds labels, the record says that they mean nothing."""
+    file, boards = draw_samples(tmp_path / "0.npz", 0), tmp_path / "leaderboards"
+    layers = {"dataset": {"name": "digits-lt"}, "sampling": {"conditioning": "none", "guidance_scale": 0.0}}
+    places = EvaluationPlaces(tmp_path / "data", {})
+    folder, record = evaluate_foreign(
+        read_samples(file), resolve(layers, tmp_path / "data"), places, Progress(), source="0.npz", name="Free", seed=0,
+        runs_dir=tmp_path / "runs", out=None, before=lambda: None,
+    )  # fmt: skip
+    assert record.metrics.label_accuracy is None
+    facts = {"method": "Free", "seeds_run": [0], "declaration": DECLARATION}
+    submission = create_submission(
+        [measured_run(folder)], make_metadata(facts, "here"), None, leaderboards=boards, data_root=tmp_path / "data"
+    )
+    _, verification = verify_samples(submission, file, leaderboards=boards, places=places, device="cpu")
+    assert "label_accuracy" not in {k for k, v in verification.measured.items() if v is not None}
+    assert list(verified_seeds(boards, submission)) == [0]
 
 
 def test_changed_code_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch, capsys) -> None:

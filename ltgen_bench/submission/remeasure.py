@@ -50,6 +50,7 @@ def verify_samples(
         device=chosen,
         batch_size=batch_size,
         progress=progress,
+        labelled=record.samples.labelled,
     )
     measured = metric_values(evaluation.to_dict())
     if evaluation.dataset != record.dataset:
