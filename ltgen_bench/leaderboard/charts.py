@@ -60,6 +60,7 @@ def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[str, float | None
 
     `rows`: (method, group -> value). The axis holds every value, and 0 only where it is near.
     """
+    rows = [row for row in rows if any(value is not None for value in row[1].values())]  # unconditional ones have none
     values = [value for _, groups in rows for value in groups.values() if value is not None]
     if not values:
         return Markup("")
