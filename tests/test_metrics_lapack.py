@@ -1,4 +1,4 @@
-"""The lock-free LAPACK calls and the work side by side, against NumPy."""
+"""The LAPACK calls that give up the lock and the work side by side, against NumPy."""
 
 import threading
 import time
@@ -8,9 +8,10 @@ import pytest
 
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics import StatisticsAccumulator, gaussian_statistics
-from ltgen_bench.metrics.lapack import add_scatter, cholesky, congruence
+from ltgen_bench.metrics.lapack import add_scatter, cholesky, congruence, eigen
 from ltgen_bench.metrics.statistics import statistics_side_by_side
 from ltgen_bench.metrics.threads import map_in_threads
+from ltgen_bench.metrics.uncertainty import fold_statistics, reference_and_fold_statistics
 
 
 def spd(seed, d):
@@ -32,6 +33,28 @@ def test_the_three_routines_equal_numpy(d):
     assert np.allclose(upper, np.triu(s + rows.T @ rows), rtol=1e-13)
 
 
+@pytest.mark.parametrize("d", [1, 2, 37])
+def test_eigenvalues_and_vectors_equal_numpy_and_come_from_the_lower_triangle(d):
+    s = spd(0, d)
+    lower = s.copy()
+    lower[np.triu_indices(d, 1)] = np.nan
+    assert np.allclose(eigen(lower.copy())[0], np.linalg.eigvalsh(s), rtol=1e-11)
+    values, vectors = eigen(lower, vectors=True)
+    assert vectors is not None
+    assert np.allclose(vectors * values @ vectors.T, s, rtol=1e-11, atol=1e-12)
+    assert np.allclose(vectors.T @ vectors, np.eye(d), atol=1e-12)
+
+
+def test_the_reference_and_the_folds_in_one_pass_are_those_apart():
+    rng = np.random.default_rng(6)
+    y, x = rng.standard_normal((20_000, 4)), rng.standard_normal((300, 4))
+    reference, folds = reference_and_fold_statistics(y, x, strata=None, groups=5, seed=1)
+    assert np.allclose(reference.covariance, np.cov(y, rowvar=False), rtol=1e-12, atol=1e-14)
+    apart = fold_statistics(x, strata=None, groups=5, seed=1)
+    assert [part.count for part in folds] == [60] * 5
+    assert all((one.scatter == other.scatter).all() for one, other in zip(folds, apart, strict=True))
+
+
 def test_inputs_stay_as_they_were_and_an_indefinite_matrix_has_no_factor():
     s = spd(0, 6)
     before = s.copy()
@@ -49,6 +72,10 @@ def test_layouts_and_sizes_that_fortran_would_misread_are_refused():
         add_scatter(np.ones((4, 3)), np.zeros((4, 4), order="F"))
     with pytest.raises(ValueError, match="one size"):
         congruence(np.eye(3), np.eye(4))
+    with pytest.raises(ValueError, match="got an array of float32"):
+        congruence(np.eye(3, dtype=np.float32), np.eye(3))
+    with pytest.raises(ValueError, match="square"):
+        eigen(np.ones((2, 3)))
     with pytest.raises(ValueError, match="one size"):
         congruence(np.asfortranarray(spd(0, 3)), np.eye(3))
 

@@ -350,6 +350,13 @@ def test_the_gradient_of_the_distance_equals_its_differences():
     assert (ends[0] - ends[1]) / 2 == pytest.approx(np.vdot(gradient, step), rel=1e-6)
 
 
+def test_against_a_constant_reference_the_gradient_is_that_of_the_trace():
+    x = np.random.default_rng(8).standard_normal((100, 4))
+    value, gradient = FrechetSolver(gaussian_statistics(np.ones((50, 4)))).distance_and_gradient(gaussian_statistics(x))
+    assert (gradient == np.eye(4)).all()
+    assert value == pytest.approx(np.cov(x, rowvar=False).trace() + np.square(x.mean(axis=0) - 1).sum())
+
+
 @pytest.mark.parametrize(("n", "m", "d"), [(40, 60, 50), (60, 40, 50), (200, 40, 50), (30, 200, 6)])
 def test_gram_distances_without_a_fold_are_those_of_the_rest(n, m, d):
     x, y = (np.random.default_rng(s).standard_normal((size, d)) for s, size in ((0, n), (1, m)))

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ltgen_bench.errors import SamplesError
-from ltgen_bench.metrics.inputs import FloatArray, IntArray
-from ltgen_bench.metrics.lapack import cholesky, congruence
+from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
+from ltgen_bench.metrics.lapack import add_scatter, cholesky, congruence, eigen
 from ltgen_bench.metrics.statistics import (
-    Float64Array,
     GaussianStatistics,
     StatisticsAccumulator,
     gaussian_statistics,
     statistics_side_by_side,
+    symmetric,
 )
 from ltgen_bench.metrics.threads import map_in_threads
 
@@ -39,8 +39,7 @@ class FrechetSolver:
 
     def distance(self, statistics: GaussianStatistics) -> float:
         """The squared Fréchet distance (the FID), never negative. Raises `SamplesError` when dimensions differ."""
-        eigenvalues = np.linalg.eigvalsh(self._product(statistics), UPLO="U")
-        return self._distance(statistics, np.asarray(eigenvalues, dtype=np.float64))
+        return self._distance(statistics, eigen(self._product(statistics))[0])
 
     def distance_and_gradient(self, statistics: GaussianStatistics) -> tuple[float, Float64Array]:
         """`distance`, and its gradient (D, D) with respect to the covariance of `statistics`.
@@ -48,25 +47,28 @@ class FrechetSolver:
         I - R (R^T S R)^(-1/2) R^T, from the derivative of a trace function: d tr f(M) = tr f'(M) dM. The gradient with
         respect to the mean is 2 (m1 - m2). Directions in which R^T S R vanishes take no part.
         """
-        eigenvalues, vectors = np.linalg.eigh(self._product(statistics), UPLO="U")
+        eigenvalues, vectors = eigen(self._product(statistics), vectors=True)
+        assert vectors is not None
         first = max(0, eigenvalues.size - self._rank_with(statistics))
-        noise = len(eigenvalues) * np.finfo(np.float64).eps * float(eigenvalues[-1])
+        noise = len(eigenvalues) * np.finfo(np.float64).eps * float(eigenvalues[-1:].sum())
         first = max(first, int(np.searchsorted(eigenvalues, max(0.0, noise), side="right")))
         half = self._times(vectors[:, first:] * eigenvalues[first:] ** -0.25)
-        gradient = -(half @ half.T)
+        upper: Float64Array = np.zeros(statistics.covariance.shape, order="F")
+        add_scatter(np.ascontiguousarray(half.T), upper)
+        gradient = -symmetric(upper)
         gradient[np.diag_indices_from(gradient)] += 1
-        return self._distance(statistics, np.asarray(eigenvalues, dtype=np.float64)), gradient
+        return self._distance(statistics, eigenvalues), gradient
 
     def _product(self, statistics: GaussianStatistics) -> Float64Array:
-        """R^T S R, of which only the upper triangle counts."""
+        """R^T S R in C order, of which only the lower triangle counts."""
         if statistics.mean.size != self.reference.mean.size:
             raise SamplesError(
                 f"statistics: dimension {statistics.mean.size} against {self.reference.mean.size}; "
                 "both sets need features of the same extractor"
             )
         if self._lower:
-            return congruence(self._factor, statistics.covariance).T  # Fortran order, which LAPACK copies quickly
-        return self._factor.T @ statistics.covariance @ self._factor
+            return congruence(self._factor, statistics.covariance)
+        return np.ascontiguousarray(self._factor.T @ statistics.covariance @ self._factor)
 
     def _times(self, columns: Float64Array) -> Float64Array:
         """R V; with half of the operations where R is lower triangular."""
@@ -74,8 +76,8 @@ class FrechetSolver:
             return np.asarray(self._factor @ columns)
         from scipy.linalg.blas import dtrmm
 
-        # The transpose of R V in C order is what BLAS sees as R V in Fortran order, and the other way round.
-        return np.asarray(dtrmm(1.0, self._factor.T, columns.T, side=1, lower=0).T)
+        # Fortran sees the transpose of R, and is asked to transpose it back.
+        return np.asarray(dtrmm(1.0, self._factor.T, columns, lower=0, trans_a=1))
 
     def _rank_with(self, statistics: GaussianStatistics) -> int:
         return self._rank if statistics.count is None else min(self._rank, statistics.count - 1)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from ltgen_bench.errors import SamplesError
 
 FloatArray = NDArray[np.floating[Any]]
+Float64Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 # Rows looked at together when values are checked; keeps the temporary arrays of a check small.
 _ROWS_PER_CHECK = 8192

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ltgen_bench.errors import SamplesError
-from ltgen_bench.metrics.inputs import FloatArray, IntArray
-from ltgen_bench.metrics.statistics import Float64Array
+from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 
 _ROWS_PER_BLOCK = 2048
 # Sets that span more than this are multiplied in float64, because float32 products could overflow.

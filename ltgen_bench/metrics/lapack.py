@@ -1,7 +1,8 @@
-"""Three routines of SciPy's BLAS and LAPACK, called so that other threads go on meanwhile.
+"""A few routines of SciPy's BLAS and LAPACK, called so that other threads go on meanwhile.
 
 `scipy.linalg.blas` and `scipy.linalg.lapack` keep the interpreter's lock during a call, so two threads take turns. The
-same compiled routines are offered to Cython code as C functions, and ctypes gives up the lock.
+same compiled routines are offered to Cython code as C functions, and ctypes gives up the lock. NumPy gives it up too,
+but brings a BLAS of its own: where one matrix goes through both, the threads of the two wait for each other's cores.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from functools import cache
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
+from ltgen_bench.metrics.inputs import Float64Array
+
+Argument = int | float | bytes | np.ndarray
 
 
 @cache
@@ -32,7 +34,7 @@ def _routine(module: ModuleType, name: str) -> Callable[..., None]:
     return function
 
 
-def _call(module: ModuleType, name: str, *arguments: int | float | bytes | Float64Array) -> int:
+def _call(module: ModuleType, name: str, *arguments: Argument) -> int:
     """Call a Fortran routine; every number goes by reference. Returns the last argument, which LAPACK calls info."""
     held = [_by_reference(argument) for argument in arguments]
     _routine(module, name)(*(h.ctypes.data if isinstance(h, np.ndarray) else ctypes.addressof(h) for h in held))
@@ -40,10 +42,10 @@ def _call(module: ModuleType, name: str, *arguments: int | float | bytes | Float
     return last.value if isinstance(last, ctypes.c_int) else 0
 
 
-def _by_reference(
-    argument: int | float | bytes | Float64Array,
-) -> Float64Array | ctypes.c_int | ctypes.c_double | ctypes.c_char:
+def _by_reference(argument: Argument) -> np.ndarray | ctypes.c_int | ctypes.c_double | ctypes.c_char:
     if isinstance(argument, np.ndarray):
+        if argument.dtype not in (np.float64, np.intc):
+            raise ValueError(f"expected float64, got an array of {argument.dtype}")
         return argument
     if isinstance(argument, bytes):
         return ctypes.c_char(argument)
@@ -86,9 +88,32 @@ def congruence(factor: Float64Array, symmetric: Float64Array) -> Float64Array:
 
     dimension = len(factor)
     if factor.shape != symmetric.shape or factor.shape != (dimension, dimension) or not factor.flags.c_contiguous:
-        raise ValueError(f"expected two square matrices of one size, got {factor.shape} and {symmetric.shape}")
+        raise ValueError(
+            f"expected two square matrices of one size in C order, got {factor.shape} and {symmetric.shape}"
+        )
     product = np.array(symmetric, dtype=np.float64, order="C")
     info = _call(cython_lapack, "dsygst", 2, b"U", dimension, product, dimension, factor, dimension, 0)
     if info:
         raise RuntimeError(f"dsygst reported {info}")
     return product
+
+
+def eigen(symmetric: Float64Array, *, vectors: bool = False) -> tuple[Float64Array, Float64Array | None]:
+    """Eigenvalues (D,) in ascending order of a symmetric matrix (D, D) in C order, and its eigenvectors as columns.
+
+    Only the lower triangle is read. The matrix is overwritten, with the eigenvectors where they are asked for.
+    """
+    from scipy.linalg import cython_lapack
+
+    dimension = len(symmetric)
+    if symmetric.shape != (dimension, dimension) or not symmetric.flags.c_contiguous:
+        raise ValueError(f"expected a square matrix in C order, got {symmetric.shape}")
+    values = np.empty(dimension)
+    # What dsyevd asks for, with room for blocks of 64 columns.
+    work = np.empty(1 + 6 * dimension + 2 * dimension**2 if vectors else 1 + 66 * dimension)
+    whole = np.empty(3 + 5 * dimension, dtype=np.intc)
+    what = (b"V" if vectors else b"N", b"U", dimension, symmetric, max(1, dimension))
+    info = _call(cython_lapack, "dsyevd", *what, values, work, work.size, whole, whole.size, 0)
+    if info:
+        raise RuntimeError(f"dsyevd reported {info}")
+    return values, symmetric.T if vectors else None

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltgen_bench.errors import SamplesError
-from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 from ltgen_bench.metrics.neighbours import (
     ABSOLUTE_ERROR,
     DistinctRows,
@@ -33,7 +33,6 @@ from ltgen_bench.metrics.neighbours import (
     squared_distance_tile,
     tile_size,
 )
-from ltgen_bench.metrics.statistics import Float64Array
 
 # From this many undecided pairs in a tile on, a float64 product is cheaper than summing their differences.
 _MANY_PAIRS = 20_000

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltgen_bench.errors import DeviceError, SamplesError
-from ltgen_bench.metrics.inputs import FloatArray, IntArray
-from ltgen_bench.metrics.statistics import Float64Array
+from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import torch

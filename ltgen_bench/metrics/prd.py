@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from ltgen_bench.errors import ConfigError, SamplesError, did_you_mean
-from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 from ltgen_bench.metrics.settings import PRD_CLUSTERINGS
-from ltgen_bench.metrics.statistics import Float64Array
 
 _ROWS_PER_BLOCK = 8192
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ltgen_bench.errors import SamplesError
-from ltgen_bench.metrics.inputs import FloatArray
+from ltgen_bench.metrics.inputs import BoolArray, Float64Array, FloatArray
 from ltgen_bench.metrics.lapack import add_scatter
 from ltgen_bench.metrics.threads import map_in_threads
-
-Float64Array = NDArray[np.float64]
 
 # Rows turned to float64 at a time: large enough that the matrix product dominates, 34 MB at D = 2048.
 _ROWS_PER_BLOCK = 2048
 # Rows that one core sums up by itself: merging the sums then costs next to nothing, and several cores get some.
-_ROWS_PER_PART = 16384
+_ROWS_PER_PART = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,25 +143,45 @@ def gaussian_statistics(batches: FloatArray | Iterable[FloatArray]) -> GaussianS
 
 def statistics_side_by_side(sets: Sequence[FloatArray]) -> list[GaussianStatistics]:
     """The statistics of several sets of features (N, D), cut into parts of which every core takes one at a time."""
-    parts = [(i, part) for i, features in enumerate(sets) for part in _parts(features)]
-    totals = [StatisticsAccumulator(features.shape[1]) for features in sets]
-    for (i, _), part in zip(parts, sum_up([part for _, part in parts]), strict=True):
-        totals[i] = totals[i].merge(part) if totals[i].count else part
+    parts = [parts_of(features) for features in sets]
+    sums = sum_up([part for of_set in parts for part in of_set])
+    totals = [merged(islice(sums, len(of_set))) for of_set in parts]
     return list(map_in_threads(StatisticsAccumulator.result, totals))
 
 
-def sum_up(sets: Sequence[FloatArray | Callable[[], FloatArray]]) -> Iterator[StatisticsAccumulator]:
-    """The sums of sets of features (n, D), or of what the functions among them return, side by side and in order."""
-
-    def of(item: FloatArray | Callable[[], FloatArray]) -> StatisticsAccumulator:
-        features = item if isinstance(item, np.ndarray) else item()
-        return StatisticsAccumulator(features.shape[1]).update(features)
-
-    return map_in_threads(of, sets)
+# Features and which of their rows.
+Selection = tuple[FloatArray, slice | BoolArray]
 
 
-def _parts(features: FloatArray) -> list[FloatArray]:
-    """Equal runs of rows: as many for any number of cores, so that rounding does not depend on it."""
+def sum_up(selections: Sequence[Selection]) -> Iterator[StatisticsAccumulator]:
+    """The sums of each selection, side by side and in order."""
+
+    def of(selection: Selection) -> StatisticsAccumulator:
+        features, rows = selection
+        return StatisticsAccumulator(features.shape[1]).update(features[rows])
+
+    return map_in_threads(of, selections)
+
+
+def parts_of(features: FloatArray) -> list[Selection]:
+    """Equal runs of rows: as many for any number of cores, so that rounding does not depend on it.
+
+    Raises `SamplesError` for features that are not (N, D).
+    """
     if features.ndim != 2:
         raise SamplesError(f"features: got shape {features.shape}, expected (N, D)")
-    return np.array_split(features, max(1, len(features) // _ROWS_PER_PART))
+    count = max(1, len(features) // _ROWS_PER_PART)
+    edges = [len(features) * i // count for i in range(count + 1)]
+    return [(features, slice(start, stop)) for start, stop in pairwise(edges)]
+
+
+def merged(sums: Iterable[StatisticsAccumulator]) -> StatisticsAccumulator:
+    """The sums of everything that `sums`, one or more, have seen. They stay as they are."""
+    total: StatisticsAccumulator | None = None
+    for part in sums:
+        if total is None:
+            total = StatisticsAccumulator(part.mean.size)
+        total.merge(part)
+    if total is None:
+        raise ValueError("expected the sums of at least one part")
+    return total

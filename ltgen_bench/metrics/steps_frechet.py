@@ -13,7 +13,12 @@ from ltgen_bench.metrics.frechet import fid_floor, fid_infinity, frechet_distanc
 from ltgen_bench.metrics.groups import mean_of
 from ltgen_bench.metrics.inputs import FloatArray, IntArray
 from ltgen_bench.metrics.run import Run, reason_without_reference
-from ltgen_bench.metrics.statistics import GaussianStatistics, StatisticsAccumulator, gaussian_statistics
+from ltgen_bench.metrics.statistics import (
+    GaussianStatistics,
+    StatisticsAccumulator,
+    gaussian_statistics,
+    statistics_side_by_side,
+)
 from ltgen_bench.metrics.threads import map_in_threads
 
 _Sums = tuple[StatisticsAccumulator, StatisticsAccumulator]
@@ -34,27 +39,26 @@ def step_fid(run: Run) -> None:
     level: dict[str, Any] = {"level": settings.confidence_level}
     with_interval = settings.fid_jackknife_groups > 0 and len(features) >= 2 * settings.fid_jackknife_groups
     reference: GaussianStatistics | FloatArray | None = run.reference_statistics
-    gram = False
     if reference is None and run.reference is not None:
         reference = run.reference.features
-        gram = min(len(features), len(reference)) <= features.shape[1]
     if reference is None:
         return
+    gram = isinstance(reference, np.ndarray) and min(len(features), len(reference)) <= features.shape[1]
     try:
-        if isinstance(reference, np.ndarray) and not gram:
-            reference = gaussian_statistics(reference)
-        if (
-            with_interval
-            and isinstance(reference, GaussianStatistics)
-            and features.size * features.shape[1] >= _ONE_PASS_FROM
-        ):
-            sums = uncertainty.fold_statistics(features, **folds)
+        if with_interval and not gram and features.size * features.shape[1] >= _ONE_PASS_FROM:
+            if isinstance(reference, np.ndarray):
+                reference, sums = uncertainty.reference_and_fold_statistics(reference, features, **folds)
+            else:
+                sums = uncertainty.fold_statistics(features, **folds)
             value, run.confidence["fid"] = uncertainty.fid_with_interval(sums, reference, **level)
         else:
-            if isinstance(reference, np.ndarray):
+            if not isinstance(reference, np.ndarray):
+                value = frechet_distance(gaussian_statistics(features), reference)
+            elif gram:
                 value = frechet_distance_gram(features, reference)
             else:
-                value = frechet_distance(gaussian_statistics(features), reference)
+                statistics, reference = statistics_side_by_side((features, reference))
+                value = frechet_distance(statistics, reference)
             if with_interval:
                 run.confidence["fid"] = uncertainty.fid_jackknife(features, reference, value, **folds, **level)
     except SamplesError as error:

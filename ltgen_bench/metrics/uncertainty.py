@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics.frechet import FrechetSolver, frechet_distances_without
-from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 from ltgen_bench.metrics.prd import PRDScores, f_scores
-from ltgen_bench.metrics.statistics import Float64Array, GaussianStatistics, StatisticsAccumulator, sum_up
+from ltgen_bench.metrics.statistics import (
+    GaussianStatistics,
+    Selection,
+    StatisticsAccumulator,
+    merged,
+    parts_of,
+    sum_up,
+)
 
 # Values drawn at once by the bootstrap: 64 MB of indices.
 _DRAWS_AT_ONCE = 1 << 23
@@ -100,21 +107,21 @@ def fold_statistics(
     generated: FloatArray, *, strata: IntArray | None, groups: int, seed: int
 ) -> list[StatisticsAccumulator]:
     """The sums of the folds of `fid_jackknife`; merged they are those of all of `generated` (N, D)."""
-    fold = stratified_folds(len(generated), strata, groups, seed)
-    return list(sum_up([partial(_rows_where, generated, fold, g) for g in range(groups)]))
+    return list(sum_up(_folds(generated, strata, groups, seed)))
 
 
-def _rows_where(features: FloatArray, fold: IntArray, number: int) -> FloatArray:
-    rows: FloatArray = features[fold == number]
-    return rows
+def reference_and_fold_statistics(
+    reference: FloatArray, generated: FloatArray, *, strata: IntArray | None, groups: int, seed: int
+) -> tuple[GaussianStatistics, list[StatisticsAccumulator]]:
+    """The statistics of `reference` (M, D) and the sums of the folds of `generated` (N, D), all side by side."""
+    parts = parts_of(reference)
+    sums = sum_up([*parts, *_folds(generated, strata, groups, seed)])
+    return merged(islice(sums, len(parts))).result(), list(sums)
 
 
-def merged(parts: Sequence[StatisticsAccumulator]) -> GaussianStatistics:
-    """The statistics of everything that `parts` have seen."""
-    total = StatisticsAccumulator(parts[0].mean.size)
-    for part in parts:
-        total.merge(part)
-    return total.result()
+def _folds(features: FloatArray, strata: IntArray | None, groups: int, seed: int) -> list[Selection]:
+    fold = stratified_folds(len(features), strata, groups, seed)
+    return [(features, fold == g) for g in range(groups)]
 
 
 def fid_jackknife(
@@ -144,7 +151,7 @@ def fid_jackknife(
 
 
 def _distances_without(sums: Sequence[StatisticsAccumulator], solver: FrechetSolver) -> list[float]:
-    return [solver.distance(merged([part for part in sums if part is not left_out])) for left_out in sums]
+    return [solver.distance(merged(part for part in sums if part is not left_out).result()) for left_out in sums]
 
 
 def fid_with_interval(
@@ -158,7 +165,7 @@ def fid_with_interval(
     fewer samples, where the curvature counts, it is that of `fid_jackknife`.
     """
     solver = FrechetSolver(reference)
-    statistics = merged(sums)
+    statistics = merged(sums).result()
     if sum(part.count for part in sums) < _LINEAR_SAMPLES_PER_DIMENSION * statistics.mean.size:
         value = solver.distance(statistics)
         return value, _jackknife_interval(_distances_without(sums, solver), value, level)

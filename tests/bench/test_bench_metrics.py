@@ -35,7 +35,7 @@ from ltgen_bench.metrics import (
     per_class_fid,
 )
 from ltgen_bench.metrics.prd import centred_union, cluster_union, f_scores
-from ltgen_bench.metrics.uncertainty import fid_with_interval, fold_statistics
+from ltgen_bench.metrics.uncertainty import fid_with_interval, reference_and_fold_statistics
 
 FULL = os.environ.get("LTGEN_BENCH_FULL") == "1"
 pytestmark = pytest.mark.timeout(0 if FULL else 300)  # 0: none
@@ -155,8 +155,8 @@ def test_fid_with_its_interval(benchmark):
     x, y = features(1, n, d), features(2, n, d)
 
     def with_interval():
-        sums = fold_statistics(x, strata=None, groups=10, seed=0)
-        return fid_with_interval(sums, gaussian_statistics(y), level=0.95)[0]
+        reference, sums = reference_and_fold_statistics(y, x, strata=None, groups=10, seed=0)
+        return fid_with_interval(sums, reference, level=0.95)[0]
 
     values = compare(
         benchmark,
