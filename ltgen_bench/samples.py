@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from ltgen_bench.errors import SamplesError
-from ltgen_bench.storage import atomic_path, sha256_arrays
+from ltgen_bench.storage import ARCHIVE_ERRORS, atomic_path, sha256_arrays
 
 MAX_SAMPLES = 10_000_000
 MAX_BYTES = 16 << 30  # 50,000 images of 256 px are 10 GB
@@ -103,7 +103,7 @@ def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
                 name = entry.filename.removesuffix(".npy")
                 _check_stored(path, name, shape, dtype, entry.file_size - header_bytes)
                 headers[name] = (shape, dtype)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except ARCHIVE_ERRORS as error:
         raise SamplesError(f"{path} is not a readable .npz file ({_first_line(error)})") from error
     return headers
 
@@ -136,7 +136,7 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+    except ARCHIVE_ERRORS as error:
         raise SamplesError(f"{path} is damaged ({_first_line(error)})") from error
 
 

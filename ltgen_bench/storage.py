@@ -6,8 +6,11 @@ import contextlib
 import errno
 import hashlib
 import json
+import lzma
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,18 @@ import numpy as np
 from ltgen_bench.errors import StorageError
 
 _HASH_BLOCK = 1 << 22  # bytes read at a time
+
+# What reading an archive (`.npz`) raises that is damaged, encrypted or packed in a way that Python does not know.
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,25 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     assert "Bad CRC-32" in message(tmp_path / "s.npz")
 
 
+@pytest.mark.parametrize("packing", ["ZIP_STORED", "ZIP_DEFLATED", "ZIP_BZIP2", "ZIP_LZMA"])
+def test_damage_anywhere_in_a_packed_file_is_told_in_one_line(tmp_path: Path, packing: str) -> None:
+    """Whatever the unpacker makes of it: each has errors of its own."""
+    images, path = np.random.default_rng(0).integers(0, 4, (200, 8, 8, 1)).astype(np.uint8), tmp_path / "s.npz"
+    with zipfile.ZipFile(path, "w", getattr(zipfile, packing)) as archive:
+        for name, array in (("arr_0.npy", images), ("labels.npy", np.zeros(200, np.int64))):
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            archive.writestr(name, buffer.getvalue())
+    whole, refused = path.read_bytes(), 0
+    for place in range(40, len(whole) - 200, 101):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF, whole[place + 1] ^ 0x55]) + whole[place + 2 :])
+        try:
+            read_samples(path)
+        except SamplesError as error:
+            refused += "\n" not in str(error)
+    assert refused >= len(range(40, len(whole) - 200, 101)) - 2  # a zip has a few bytes that nobody reads
+
+
 def test_a_header_that_promises_more_than_is_stored(tmp_path: Path) -> None:
     """Such a file would make a naive reader reserve 10^12 bytes."""
     header = io.BytesIO()

@@ -19,7 +19,6 @@ import io
 import json
 import os
 import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,7 +31,15 @@ from ltgen_bench.datasets.base import Images, Indices, Labels, Progress, Tick
 from ltgen_bench.datasets.decoding import decode_checked, write_npy_header
 from ltgen_bench.datasets.image_folders import shown
 from ltgen_bench.errors import DataError, MissingFileError, StorageError
-from ltgen_bench.storage import atomic_path, sha256_arrays, sha256_file, sha256_json, storage_errors, write_json
+from ltgen_bench.storage import (
+    ARCHIVE_ERRORS,
+    atomic_path,
+    sha256_arrays,
+    sha256_file,
+    sha256_json,
+    storage_errors,
+    write_json,
+)
 
 IMAGES, INDEX, FILES, NOTE = "images.npy", "index.npz", "files.txt", "images.json"
 _PARTIAL, _PROGRESS, _LOCK = "images.partial.npy", "progress.json", ".lock"
@@ -122,7 +129,7 @@ def open_prepared(folder: Path) -> Prepared:
         images = cast(Images, np.load(folder / IMAGES, mmap_mode="c", allow_pickle=False))
         with (folder / INDEX).open("rb") as file, np.load(file, allow_pickle=False) as index:
             labels, indices = index["labels"], index["indices"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (*ARCHIVE_ERRORS, KeyError) as error:
         raise DataError(f"cannot read {folder}: {error}; delete it and prepare again") from error
     if list(images.shape) != note["shape"] or sha256_arrays(labels=labels, indices=indices) != note["index_sha256"]:
         raise DataError(f"{folder} is damaged: its files are not those of its note; delete it and prepare again")

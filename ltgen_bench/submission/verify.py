@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.record import CodePart, EnvironmentPart, Name, Record, Sha256
 from ltgen_bench.samples import Samples, npz_headers, read_samples
-from ltgen_bench.storage import write_json
+from ltgen_bench.storage import ARCHIVE_ERRORS, write_json
 from ltgen_bench.submission.limits import SubmissionError, check_json, printable, read_bytes
 from ltgen_bench.submission.validate import Submission
 
@@ -113,7 +113,7 @@ def read_untrusted_samples(path: Path, record: Record) -> Samples:
             raise SamplesError(f"there is no samples file {path}")
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except ARCHIVE_ERRORS as error:
         raise SamplesError(f"{path} is not a readable .npz file ({printable(str(error))[:100]})") from None
     total = sum(entry.file_size for entry in entries)
     if len(entries) > 16 or total > most:
