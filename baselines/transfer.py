@@ -107,7 +107,7 @@ def transfer_weights(x0: Tensor, noise: Tensor, candidates: Tensor, sigma: Tenso
     `x0`, `noise`: (B, D); `candidates`: (N, D); `sigma`: (B,). Row i is softmax_j -||x~_i - c_j||^2 / (2 sigma_i^2).
     What does not depend on j leaves a softmax as it is, so (x~_i . c_j - ||c_j||^2 / 2) / sigma_i^2 will do: one matrix
     product instead of B x N x D differences. It is a small difference of large numbers where sigma is small (1e7 at
-    sigma = 0.01), hence float64; it takes 8 (2 B + N) D bytes for a while.
+    sigma = 0.01), hence float64; it takes 8 (B + max(B, N)) D bytes for a while.
     """
     # Types first: an operation that mixes two of them takes ten times as long on a CPU.
     noisy = x0.to(sigma.dtype).addcmul_(noise.to(sigma.dtype), sigma[:, None])

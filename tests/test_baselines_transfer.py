@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -54,24 +56,45 @@ def test_weights_are_within_1e5_total_variation_of_the_definition(t: int) -> Non
         assert ours.diagonal().max() < 0.5
 
 
-class LargestTensor(TorchDispatchMode):
-    """The largest number of elements that any operation inside gives."""
+class LiveTensors(TorchDispatchMode):
+    """The largest number of elements of one result inside, and the most bytes that results occupied at one time."""
 
-    elements = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = self.most_bytes = self.bytes = 0
+        self.seen: set[int] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        inputs = {x.untyped_storage()._cdata for x in args if isinstance(x, Tensor)}
         out = func(*args, **(kwargs or {}))
         for value in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(value, Tensor):
-                self.elements = max(self.elements, value.numel())
+            if not isinstance(value, Tensor):
+                continue
+            self.elements = max(self.elements, value.numel())
+            storage = value.untyped_storage()
+            if storage._cdata in inputs or storage._cdata in self.seen:  # in place, or a view
+                continue
+            self.seen.add(storage._cdata)
+            self.bytes += storage.nbytes()
+            weakref.finalize(storage, self.gone, storage._cdata, storage.nbytes())
+            self.most_bytes = max(self.most_bytes, self.bytes)
         return out
 
+    def gone(self, key: int, size: int) -> None:
+        self.seen.discard(key)
+        self.bytes -= size
 
-def test_no_tensor_is_larger_than_the_batch() -> None:
+
+def test_extra_memory_is_below_ten_megabytes_and_no_tensor_larger_than_the_batch() -> None:
     x0, noise = torch.rand(128, 3072), torch.randn(128, 3072)
-    with LargestTensor() as largest:
-        transfer_weights(x0, noise, x0, SIGMAS[torch.randint(1000, (128,))])
-    assert largest.elements == 128 * 3072  # B x B x D would be 128 times that
+    sigma = SIGMAS[torch.randint(1000, (128,))]
+    with LiveTensors() as live:
+        transfer_weights(x0, noise, x0, sigma)
+    assert live.elements == 128 * 3072  # B x B x D would be 128 times that
+    assert 2 * 8 * 128 * 3072 <= live.most_bytes < 10e6
+    with LiveTensors() as broadcast:
+        (x0[:, None] - x0[None]).square().sum(dim=2)
+    assert broadcast.most_bytes >= 2 * 4 * 128**2 * 3072  # what the same count says of the form with B x B x D
 
 
 def test_draws_follow_the_weights() -> None:

@@ -111,8 +111,6 @@ def test_transfer_weights(benchmark: BenchmarkFixture) -> None:
 
     same, narrow, mine = fastest(10, lambda: broadcast(torch.float64), lambda: broadcast(torch.float32), ours)
     benchmark.pedantic(ours, rounds=3)
-    extra = 8 * (128 + 128 + 128) * 3072 + 3 * 8 * 128 * 128
-    assert extra < 10e6  # bytes; tests/test_baselines_transfer.py holds the sizes of the tensors to this
     assert report(benchmark, "transfer weights, B 128, D 3072, against float32", narrow, mine) > 30
     assert report(benchmark, "transfer weights, B 128, D 3072, against float64", same, mine) > 60
 
