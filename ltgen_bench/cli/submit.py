@@ -144,20 +144,21 @@ def verify(
 
     Exit code 2 and one line when a number is not met.
     """
+    from ltgen_bench.environment import code_state
     from ltgen_bench.submission import validate_submission
     from ltgen_bench.submission.remeasure import verify_samples
     from ltgen_bench.submission.verify import verified_seeds
 
     submission = validate_submission(path, data_root.expanduser())
     where, progress = o.places(data_root, weights), o.make_progress(quiet)
+    if code_state().clean is False:
+        progress.say("the code in this checkout has changes, so the verification will not count; commit first")
     written = []
     for file in samples:
-        target, verification = verify_samples(
+        target, _ = verify_samples(
             submission, file, leaderboards=leaderboards, places=where, device=device or "auto", progress=progress
         )
         written.append(target)
-        if verification.code.clean is False:
-            progress.say("this checkout has changes, so the verification will not count; commit and verify again")
     verified = sorted(verified_seeds(leaderboards, submission))
     if as_json:
         facts: dict[str, Any] = {"verified_seeds": verified, "seeds": sorted(submission.records)}

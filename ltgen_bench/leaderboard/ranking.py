@@ -42,6 +42,9 @@ FURTHER = (
     Column("density", "Density", True, 3),
     Column("coverage", "Coverage", True, 3),
     Column("label_accuracy", "Label accuracy", True, 3),
+    Column("groups.few.label_accuracy", "Tail label accuracy", True, 3),
+    Column("groups.medium.label_accuracy", "Medium label accuracy", True, 3),
+    Column("groups.many.label_accuracy", "Head label accuracy", True, 3),
 )
 
 

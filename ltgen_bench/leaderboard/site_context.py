@@ -159,7 +159,7 @@ def published_context(published: list[PublishedRow]) -> list[dict[str, Any]]:
     return sections
 
 
-OVERALL = (*MAIN[:6], *FURTHER)
+OVERALL = tuple(column for column in (*MAIN, *FURTHER) if not column.key.startswith("groups."))
 
 
 def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def provenance(record: Record) -> list[tuple[str, str]]:
     """Where a record comes from, as (what, value) pairs."""
     code, environment, timing = record.code, record.environment, record.timing
     packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
-    state = {True: ", clean checkout", False: ", checkout with changes", None: ""}[code.clean]
+    state = {True: ", as committed", False: ", with changes", None: ""}[code.clean]
     pairs: list[tuple[str, Any]] = [
         ("measured", timing.created),
         ("code", f"ltgen-bench {code.version}, commit {code.commit or 'unknown (installed package)'}{state}"),
