@@ -165,7 +165,7 @@ def step_label_accuracy(run: Run) -> None:
     """Label accuracy and the confusion table."""
     labels = run.generated.labels
     if run.classifier_probabilities is None or labels is None or run.class_count is None:
-        missing = "a classifier" if run.classifier_probabilities is None else "labels for the generated samples"
+        missing = "labels for the generated samples" if labels is None else "a classifier"
         run.skip("label_accuracy", f"needs {missing}")
         return
     scores = label_accuracy(run.classifier_probabilities, labels, class_count=run.class_count)

@@ -103,12 +103,14 @@ def per_class_bars(record: Record) -> Any:
             axes.plot(range(classes), marks, "k_", markersize=max(3.0, 300 / classes), label=_floor_label(per_class))
             axes.margins(y=0.25)  # room for the legend above bars and marks
             axes.legend(loc="upper left", fontsize=8, frameon=False, markerscale=0.4)
-        for position, value in enumerate(values):
-            if value is None:
-                axes.text(position, 0, "not\ncomputed", ha="center", va="bottom", fontsize=7, color="#555555")
+        missing = [position for position, value in enumerate(values) if value is None]
+        if missing:
+            axes.plot(missing, np.zeros(len(missing)), "x", color="#777777", markersize=3.5, clip_on=False)
+            text += f"; x: not computed, {len(missing)} of {classes} classes"
         axes.set_title(text, fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.01)
+        axes.set_ylim(0, None if key == "fid" else 1)
         axes.grid(axis="y", linewidth=0.4, alpha=0.6)
         axes.set_axisbelow(True)
     bottom = all_axes[-1, 0]
