@@ -10,6 +10,7 @@ from typing import Any
 from ltgen_bench.errors import RecordError
 from ltgen_bench.metrics import paired_difference
 from ltgen_bench.record import HEADLINE_METRICS, Record
+from ltgen_bench.storage import sha256_json
 
 GROUP_METRICS = ("fid", "recall", "label_accuracy")
 
@@ -34,6 +35,7 @@ def contenders(records: Sequence[Record]) -> list[Contender]:
             ("data set", first.dataset.fingerprint, record.dataset.fingerprint),
             ("reference set", first.dataset.reference.fingerprint, record.dataset.reference.fingerprint),
             ("protocol", first.protocol_hash, record.protocol_hash),
+            ("set of feature weights", _weights(first), _weights(record)),
         ):
             if ours != theirs:
                 raise RecordError(
@@ -54,6 +56,11 @@ def contenders(records: Sequence[Record]) -> list[Contender]:
     return [
         Contender(f"{c.name} [{key[1]}]" if names.count(c.name) > 1 else c.name, c.records) for key, c in found.items()
     ]
+
+
+def _weights(record: Record) -> str:
+    """The feature networks behind a record's numbers, as one hash."""
+    return sha256_json({role: part.model_dump() for role, part in record.extractors.items()})
 
 
 def compare(records: Sequence[Record]) -> dict[str, Any]:

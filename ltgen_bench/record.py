@@ -26,10 +26,11 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{10,64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0)]
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+NotNegative = Annotated[float, Field(ge=0, le=1e12)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Counts = Annotated[list[Count], Field(min_length=1, max_length=MAX_CLASSES)]
-PerClass = Annotated[list[float | None], Field(max_length=MAX_CLASSES)]
+PerClass = Annotated[list[Number | None], Field(max_length=MAX_CLASSES)]
 
 
 class Part(BaseModel):
@@ -104,8 +105,8 @@ class ExtractorPart(Part):
 class Interval(Part):
     """A confidence interval."""
 
-    low: float
-    high: float
+    low: Number
+    high: Number
     level: Fraction
     method: Text
 
@@ -115,7 +116,7 @@ class GroupMetrics(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    __pydantic_extra__: dict[str, float | int | None]
+    __pydantic_extra__: dict[str, Count | Number | None]
     classes: Annotated[list[Count], Field(max_length=MAX_CLASSES)]
 
 
@@ -133,10 +134,10 @@ class MetricsPart(Part):
     """What was measured; `null` is "not computed", with the reason in `notes`."""
 
     fid: NotNegative | None
-    fid_infinity: float | None = None
-    kid: float | None
+    fid_infinity: Number | None = None
+    kid: Number | None
     kid_std: NotNegative | None
-    inception_score: Annotated[float, Field(ge=1)] | None
+    inception_score: Annotated[float, Field(ge=1, le=1e12)] | None
     inception_score_std: NotNegative | None
     f8: Fraction | None
     f1_8: Fraction | None
@@ -147,7 +148,7 @@ class MetricsPart(Part):
     label_accuracy: Fraction | None
     per_class: PerClassMetrics
     groups: dict[Literal["many", "medium", "few"], GroupMetrics]
-    head_tail_gap: dict[Name, float | None] = Field(default_factory=dict)
+    head_tail_gap: dict[Name, Number | None] = Field(default_factory=dict)
     confusion: Annotated[list[Counts], Field(max_length=MAX_CLASSES)] | None = None
     confidence: dict[Name, Interval | None] = Field(default_factory=dict)
     memorisation: dict[str, Any] | None = None
@@ -195,6 +196,14 @@ HEADLINE_METRICS = (
     "coverage",
     "label_accuracy",
 )
+
+
+# What the numbers of groups and classes can be.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("fid", "fid_floor", "density", "n_generated", "n_reference"), (0.0, 1e12)),
+    **dict.fromkeys(("f8", "f1_8", "precision", "recall", "coverage", "label_accuracy"), (0.0, 1.0)),
+    "inception_score": (1.0, 1e12),
+}
 
 
 class Record(Part):
@@ -276,6 +285,16 @@ class Record(Part):
                 "extractors are not those of the protocol",
             ),
         ]
+        per_class = (("per_class", key, values) for key, values in (self.metrics.per_class.model_extra or {}).items())
+        groups = (
+            (f"groups.{name}", key, [value])
+            for name, group in self.metrics.groups.items()
+            for key, value in (group.model_extra or {}).items()
+        )
+        for place, key, values in (*per_class, *groups):
+            low, high = _RANGES.get(key.removeprefix("mean_class_"), (-1e12, 1e12))
+            good = all(value is None or low <= value <= high for value in values)
+            checks.append((good, f"metrics.{place}.{key} is not within {low:g} ... {high:g}"))
         for name, interval in self.metrics.confidence.items():
             if interval is not None:
                 checks.append((interval.low <= interval.high, f"metrics.confidence.{name} has low above high"))

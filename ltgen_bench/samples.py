@@ -7,6 +7,7 @@ is read, and pickled objects are refused.
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,11 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version != (1, 0):  # later versions exist for headers above 64 KiB and up to 4 GiB, which no plain array has
         raise ValueError(f"npy format {version[0]}.{version[1]}, only 1.0 is read")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    try:
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except (SyntaxError, tokenize.TokenError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        # the header is a Python literal, and a damaged one can raise all that parsing can
+        raise ValueError(f"damaged npy header: {_first_line(error)}") from error
     return tuple(int(length) for length in shape), dtype
 
 

@@ -22,8 +22,9 @@ from ltgen_bench.protocol import PROTOCOLS
 from ltgen_bench.resolve import resolve
 from ltgen_bench.seeding import uniform_labels
 from ltgen_bench.storage import sha256_bytes, sha256_json
-from ltgen_bench.submission import DECLARATION, SubmissionMetadata
+from ltgen_bench.submission import DECLARATION, SubmissionMetadata, validate_submission
 from ltgen_bench.submission.limits import printable
+from ltgen_bench.submission.verify import Verification, table_values, verification_path, write_verification
 
 PROTOCOL = PROTOCOLS["digits-1k.v1"]
 DATA_ROOT = Path("/nonexistent/data")  # the digits are embedded
@@ -126,7 +127,9 @@ def make_record(method: str = "ddpm", seed: int = 0, fid: float = 5.0, title: st
             "label_accuracy": float(confusion.trace() / total),
             "per_class": per_class, "groups": groups, "head_tail_gap": gap, "confusion": confusion.tolist(),
             "confidence": {"fid": {"low": fid - 0.2, "high": fid + 0.2, "level": 0.95, "method": "jackknife"}},
-            "memorisation": {"features": {"fraction": 0.01, "closest_pairs": [[1, 2], [3, 4]]}},
+            "memorisation": {
+                "features": {"fraction": 0.01, "closest_pairs": [[1, 2], [3, 4]]}, "pixels": {"fraction": 0.002},
+            },
             "notes": {},
         },
         "environment": {
@@ -171,6 +174,25 @@ def write_submission(
     return folder
 
 
+def verified(folder: Path) -> Path:
+    """The submission, with verifications beside it that met every number, as `verify` writes them."""
+    submission = validate_submission(folder, DATA_ROOT, pixels=False)
+    for seed, record in submission.records.items():
+        verification = Verification(
+            record_sha256=submission.sha256[seed],
+            samples_sha256=record.samples.sha256,
+            method=submission.metadata.method,
+            seeds_run=submission.metadata.seeds_run,
+            picture_sha256=submission.pictures.get(seed),
+            verified="2026-05-02T12:00:00Z",
+            measured=table_values(record),
+            environment=record.environment,
+            code=record.code,
+        )
+        write_verification(verification_path(folder.parents[2], submission, seed), verification)
+    return folder
+
+
 def write_sums(folder: Path) -> None:
     """`SHA256SUMS` of the folder as it is now."""
     names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
@@ -203,7 +225,7 @@ METHODS = {"ddpm": (5.6, 0.10), "cbdm": (5.2, 0.12), "t2h": (5.25, 0.10), "coral
 
 
 def write_leaderboard(root: Path, seeds: int = 3) -> Path:
-    """A `leaderboards` folder with four methods of our own and one foreign row with a single seed."""
+    """A `leaderboards` folder with four verified methods of our own and one foreign row with a single seed."""
     import shutil
 
     published = Path(__file__).resolve().parents[1] / "leaderboards" / "published"
@@ -213,7 +235,9 @@ def write_leaderboard(root: Path, seeds: int = 3) -> Path:
             make_record("ddpm" if name == "ddpm" else name, seed, fid + spread * (seed - 1) + 0.003 * index)
             for seed in range(seeds)
         ]
-        write_submission(root, name, records, method=name.upper(), pictures=True, paper="A. Author, A title, 2026")
+        verified(
+            write_submission(root, name, records, method=name.upper(), pictures=True, paper="A. Author, A title, 2026")
+        )
     single = make_record("my-gan", 0, 4.1, foreign=True)
     write_submission(root, "my-gan", [single], method="My GAN", code_url="https://example.org/my-gan")
     return root

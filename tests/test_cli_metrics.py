@@ -167,3 +167,8 @@ def test_compare_two_methods_over_seeds(cli: Cli, tmp_path: Path) -> None:
     line = refused(cli("compare", same, same))
     assert "two records of ddpm have the seed 0" in line
     assert "--method-name" in line
+    other = json.loads(same.read_text())
+    other["extractors"]["features"]["weights_sha256"] = "0" * 64
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    line = refused(cli("compare", tmp_path / "compared" / "other" / "1" / "record.json", tmp_path / "other.json"))
+    assert "another set of feature weights cannot be compared" in line

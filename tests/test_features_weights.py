@@ -80,6 +80,7 @@ def test_every_built_in_extractor_is_described_as_its_class_says():
         extractor = EXTRACTORS.get(name)
         assert extractor.name == info.name == name
         assert extractor.dim == info.dim
+        assert extractor.version == info.version
         assert extractor_info(name) is info
         assert len(info.sha256) == 64
         assert set(info.sha256) <= set("0123456789abcdef")

@@ -18,6 +18,7 @@ from leaderboard_records import (
     command,
     make_record,
     refused,
+    verified,
     write_leaderboard,
     write_submission,
     write_sums,
@@ -80,7 +81,7 @@ def test_bold_is_the_best_of_the_ranked_rows(leaderboards: Path) -> None:
 
 
 def test_a_row_alone_is_not_bold(tmp_path: Path) -> None:
-    write_submission(tmp_path, "ddpm", [make_record(seed=s, fid=5 + s / 10) for s in range(3)])
+    verified(write_submission(tmp_path, "ddpm", [make_record(seed=s, fid=5 + s / 10) for s in range(3)]))
     assert "**" not in render(tmp_path)[TABLE].split("Mean ±")[0]
 
 
@@ -100,8 +101,8 @@ def test_differences_are_paired_over_seeds(leaderboards: Path) -> None:
 
 
 def test_overlapping_seeds_are_within_noise(tmp_path: Path) -> None:
-    write_submission(tmp_path, "a", [make_record("a", s, fid) for s, fid in enumerate((5.0, 5.3, 5.1))])
-    write_submission(tmp_path, "b", [make_record("b", s, fid) for s, fid in enumerate((5.2, 5.15, 5.16))])
+    for name, fids in (("a", (5.0, 5.3, 5.1)), ("b", (5.2, 5.15, 5.16))):
+        verified(write_submission(tmp_path, name, [make_record(name, s, fid) for s, fid in enumerate(fids)]))
     page = render(tmp_path)[TABLE]
     assert [row["Difference"] for row in table(page, 1)] == ["within noise"]
     assert [row["Rank"] for row in table(page)] == ["1", "2"]
@@ -109,7 +110,7 @@ def test_overlapping_seeds_are_within_noise(tmp_path: Path) -> None:
 
 def test_equal_shown_means_share_a_rank(tmp_path: Path) -> None:
     for name, shift in (("a", 0.0), ("b", 0.001), ("c", 0.5)):
-        write_submission(tmp_path, name, [make_record(name, s, 5 + s / 10 + shift) for s in range(3)])
+        verified(write_submission(tmp_path, name, [make_record(name, s, 5 + s / 10 + shift) for s in range(3)]))
     found = table(render(tmp_path)[TABLE])
     assert [row["Rank"] for row in found] == ["1", "1", "3"]
     assert [row[r"FD\[digits-cnn\]"].startswith("**") for row in found] == [True, True, False]
@@ -121,6 +122,7 @@ def test_a_value_that_one_seed_lacks_has_no_mean(leaderboards: Path) -> None:
         record["metrics"]["notes"]["f8"] = "not computed"
 
     change(leaderboards / "records/digits-lt/coral", 1, without)
+    verified(leaderboards / "records/digits-lt/coral")
     found = table(render(leaderboards)[TABLE])
     assert found[0]["F8"] == "–"
     assert found[1]["F8"].startswith("**")
@@ -163,15 +165,46 @@ def test_recipes_run_the_same_configuration(leaderboards: Path) -> None:
 
 
 def test_boards_do_not_mix(leaderboards: Path) -> None:
-    """Another fingerprint under the same name makes a table of its own."""
-    records = [make_record("other", s, 3.0 + s / 10, foreign=True) for s in range(3)]
-    for record in records:
-        record["dataset"]["fingerprint"] = "f" * 64
-    write_submission(leaderboards, "other", records)
+    """Another fingerprint under the same name makes a table of its own, and cannot take the name of the verified."""
+    for letter in "0f":  # sorted before and after the right one
+        records = [make_record(f"other{letter}", s, 3.0 + s / 10, foreign=True) for s in range(3)]
+        for record in records:
+            record["dataset"]["fingerprint"] = letter * 64
+        write_submission(leaderboards, f"other{letter}", records)
     found = boards(read_entries(leaderboards))
-    assert [len(board.entries) for board in found] == [5, 1]
-    assert found[1].slug == "digits-lt--digits-1k.v1--ffffffff"
+    assert [len(board.entries) for board in found] == [5, 1, 1]
+    slugs = [board.slug for board in found]
+    assert slugs[0] == "digits-lt--digits-1k.v1"
+    assert len(set(slugs)) == 3
+    assert all(re.fullmatch(r"digits-lt--digits-1k\.v1--[0-9a-f]{12}", slug) for slug in slugs[1:])
     assert rows(found[0])[0].entry.name == "coral"
+
+
+def test_only_what_is_verified_is_ranked(leaderboards: Path) -> None:
+    """Numbers that nobody measured again take no rank, are never bold, and take no row's difference away."""
+    before = table(render(leaderboards)[TABLE], 1)
+    write_submission(leaderboards, "evil", [make_record("evil", s, 0.5 + s / 10, foreign=True) for s in range(3)])
+    page = render(leaderboards)[TABLE]
+    (evil,) = [row for row in table(page) if row["Method"] == "evil"]
+    assert evil["Rank"] == "–"
+    assert not any(cell.startswith("**") for cell in evil.values())
+    assert [row for row in table(page, 1) if row["Method"] != "evil"] == before
+    # once it is verified it leads; the differences are still between rows whose seeds pair
+    verified(leaderboards / "records/digits-lt/evil")
+    page = render(leaderboards)[TABLE]
+    assert [row["Method"] for row in table(page)][:2] == ["evil", "CORAL"]
+    assert [row for row in table(page, 1) if row["Method"] != "evil"] == before
+
+
+def test_many_suspected_copies_are_said(leaderboards: Path) -> None:
+    assert "suspected copies" not in render(leaderboards)[TABLE]
+    for seed in range(3):
+        change(
+            leaderboards / "records/digits-lt/coral",
+            seed,
+            lambda r: r["metrics"]["memorisation"]["pixels"].update(fraction=0.25),
+        )
+    assert "25% of the samples are suspected copies" in render(leaderboards)[TABLE]
 
 
 # --- staleness ----------------------------------------------------------------------------------------------------
@@ -186,6 +219,7 @@ def test_building_twice_changes_nothing(leaderboards: Path, monkeypatch, capsys)
     other = leaderboards.parent / "elsewhere"
     for name in ("t2h", "my-gan", "ddpm", "coral", "cbdm"):
         shutil.copytree(leaderboards / "records/digits-lt" / name, other / "records/digits-lt" / name)
+    shutil.copytree(leaderboards / "verifications", other / "verifications")
     shutil.copytree(leaderboards / "published", other / "published")
     build(other)
     assert {other / path.relative_to(leaderboards): data for path, data in before.items()} == {

@@ -11,43 +11,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKFLOW = ROOT / ".github" / "workflows" / "leaderboards.yml"
+FOLDER = ROOT / ".github" / "workflows"
+WORKFLOW, GUARD = FOLDER / "leaderboards.yml", FOLDER / "verifications.yml"
 
 
 def script(step: str) -> str:
-    """The shell lines of a step, by its name."""
-    text = WORKFLOW.read_text(encoding="utf-8")
+    """The shell lines of a step of the guard, by its name."""
+    text = GUARD.read_text(encoding="utf-8")
     block = re.search(rf"- name: {re.escape(step)}\n(?:.*\n)*?        run: \|\n((?:          .*\n)+)", text)
     assert block is not None
     return textwrap.dedent(block[1])
 
 
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "init.defaultBranch=main"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 @pytest.mark.parametrize(
-    ("path", "author", "code"),
+    ("changed", "author", "code"),
     [
         ("leaderboards/verifications/digits-lt/x/0.json", "FIRST_TIME_CONTRIBUTOR", 2),
+        ("README.md\nleaderboards/verifications/digits-lt/x/0.json", "NONE", 2),
+        (".github/workflows/verifications.yml", "CONTRIBUTOR", 2),
         ("leaderboards/verifications/digits-lt/x/0.json", "MEMBER", 0),
-        ("leaderboards/records/digits-lt/x/0.json", "NONE", 0),
+        ("leaderboards/records/digits-lt/x/0.json\ndocs/leaderboards/verifications/x", "NONE", 0),
     ],
 )
-def test_strangers_bring_no_verifications(tmp_path: Path, path: str, author: str, code: int) -> None:
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "base")
-    base = git(tmp_path, "rev-parse", "HEAD")
-    (tmp_path / path).parent.mkdir(parents=True)
-    (tmp_path / path).write_text("{}")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "-q", "-m", "change")
+def test_strangers_bring_no_verifications(tmp_path: Path, changed: str, author: str, code: int) -> None:
+    """With a stand-in for GitHub's own command, which lists the names of the changed files."""
+    stand_in = tmp_path / "gh"
+    stand_in.write_text(f'#!/bin/sh\n[ "$3" = repos/a/b/pulls/7/files ] && printf "%s\\n" "{changed}"\n')
+    stand_in.chmod(0o755)
     done = subprocess.run(
         ["bash", "-e", "-c", script("Only maintainers bring verifications")],
         cwd=tmp_path,
-        env={**os.environ, "BASE": base, "AUTHOR": author},
+        env={**os.environ, "FILES": "repos/a/b/pulls/7/files", "AUTHOR": author, "PATH": f"{tmp_path}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,
@@ -56,11 +50,23 @@ def test_strangers_bring_no_verifications(tmp_path: Path, path: str, author: str
     assert ("error:" in done.stdout) == (code != 0)
 
 
+def test_a_list_that_cannot_be_had_is_no_consent(tmp_path: Path) -> None:
+    (tmp_path / "gh").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "gh").chmod(0o755)
+    line = ["bash", "-e", "-c", script("Only maintainers bring verifications")]
+    environment = {"FILES": "x", "AUTHOR": "NONE", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    assert subprocess.run(line, env=environment, capture_output=True, check=False).returncode != 0
+
+
 def test_a_pull_request_gets_no_write_access() -> None:
     text = WORKFLOW.read_text(encoding="utf-8")
     assert "pull_request_target" not in text  # which would give a stranger's code the repository's token
     assert re.search(r"^permissions:\n  contents: read$", text, re.MULTILINE)
     assert text.count("persist-credentials: false") == text.count("actions/checkout@")
+    guard = GUARD.read_text(encoding="utf-8")  # this one has the token and runs nothing of the pull request
+    assert re.search(r"^permissions:\n  pull-requests: read\n\n", guard, re.MULTILINE)
+    assert "uses:" not in guard
+    assert "${{" not in script("Only maintainers bring verifications")
 
 
 def test_the_commands_exist() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,10 +209,20 @@ def _bomb_png(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def _damaged_png() -> bytes:
+    """A PNG whose checksums are all right and whose pixels cannot be unpacked."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    whole = picture()
+    return whole[:33] + chunk(b"IDAT", bytes(200)) + chunk(b"IEND", b"")
+
+
 @pytest.mark.parametrize(
     "data",
-    [b"<svg onload=alert(1)>", _bomb_png(10**5, 10**5), picture()[:200], b"GIF89a" + bytes(40)],
-    ids=["svg", "bomb", "cut", "gif"],
+    [b"<svg onload=alert(1)>", _bomb_png(10**5, 10**5), picture()[:200], b"GIF89a" + bytes(40), _damaged_png()],
+    ids=["svg", "bomb", "cut", "gif", "damaged"],
 )
 def test_pictures_that_are_none(folder: Path, data: bytes, monkeypatch, capsys) -> None:
     (folder / "0.png").write_bytes(data)
@@ -239,6 +250,8 @@ SAMPLES_ATTACKS: dict[str, Callable[[Path], Path]] = {
     "a claim of 10^9 images": lambda p: _npz(p, {"arr_0.npy": _header((10**9, 8, 8, 1)), "labels.npy": b""}),
     "a zip bomb": lambda p: _npz(p, {"arr_0.npy": _header((1000, 8, 8, 1)) + bytes(64_000), "x.npy": bytes(1 << 26)}),
     "a header bomb": lambda p: _npz(p, {"arr_0.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\x03" + b" " * (1 << 26)}),
+    "a header that is no literal": lambda p: _npz(p, {"arr_0.npy": b"\x93NUMPY\x01\x00\x0c\x00{'descr': (\n"}),
+    "a header of another kind": lambda p: _npz(p, {"arr_0.npy": b"\x93NUMPY\x01\x00\x0a\x00{[]: 1}   \n"}),
     "another shape": lambda p: _npz(p, {"arr_0.npy": _header((1000, 1, 8, 8)) + bytes(64_000)}),
     "pickles": lambda p: np.savez(p, arr_0=np.array([{}], dtype=object), labels=np.zeros(1)) or p,
     "no archive": lambda p: p.write_bytes(b"PK" + bytes(100)) and p,

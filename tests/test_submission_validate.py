@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from leaderboard_records import change, command, make_record, refused, set_value, write_submission, write_sums
 
+from ltgen_bench.config import DatasetConfig
+from ltgen_bench.datasets import load_dataset
+from ltgen_bench.leaderboard.collect import read_entries
+from ltgen_bench.protocol import PROTOCOLS
 from ltgen_bench.record import parse_record
+from ltgen_bench.storage import sha256_json
 from ltgen_bench.submission import SubmissionError, validate_submission
 
 
@@ -71,6 +76,15 @@ DERIVED = [
     (_shift("samples", "network_evaluations", by=1), "network_evaluations is not the sampler's 25"),
     (set_value("samples", "sampler", "steps", value=50), "samples.sampler is not the configured one"),
     (set_value("method", "name", value="cbdm"), "method.name is not that of method.config"),
+    (set_value("metrics", "groups", "few", "mean_class_coverage", value=1.0), "has no list in metrics.per_class"),
+    (set_value("metrics", "groups", "few", "fid", value=-100.0), "groups.few.fid is not within 0 ... 1e+12"),
+    (set_value("metrics", "groups", "few", "recall", value=7.0), "groups.few.recall is not within 0 ... 1"),
+    (set_value("metrics", "groups", "few", "fid", value=1e308), "metrics.groups.few.fid"),
+    (set_value("metrics", "groups", "few", "fid", value=10**400), "metrics.groups.few.fid"),
+    (set_value("metrics", "groups", "few", "mean_class_fid", value=10**400), "metrics.groups.few.mean_class_fid"),
+    (set_value("metrics", "per_class", "recall", 3, value=1.5), "per_class.recall is not within 0 ... 1"),
+    (set_value("metrics", "fid", value=1e300), "metrics.fid"),
+    (set_value("metrics", "memorisation", value=None), "metrics.memorisation is null"),
 ]
 
 
@@ -114,7 +128,15 @@ OFFICIAL = [
     (set_value("dataset", "class_names", 0, value="zero"), "dataset.class_names is not that of digits-lt"),
     (set_value("code", "clean", value=False), "code.clean is false"),
     (set_value("dataset", "name", value="my-own"), "data set 'my-own' is not one that everybody can load"),
-    (set_value("extractors", "features", "weights_sha256", value="0" * 64), "not that of the official digits-cnn"),
+    (set_value("dataset", "name", value="cifar10lt-nan"), "data set 'cifar10lt-nan': dataset.imbalance"),
+    *(
+        (
+            set_value("extractors", "features", key, value=value),
+            f"features.{key} is not that of the official digits-cnn",
+        )
+        for key, value in (("weights_sha256", "0" * 64), ("version", 2), ("precision", "bf16"), ("label", "FID"))
+    ),
+    (lambda record: record["extractors"].pop("features"), "extractors.features is not the protocol's digits-cnn"),
 ]
 
 
@@ -127,9 +149,75 @@ def test_what_the_package_knows_is_compared(tmp_path: Path, edit, message: str) 
         validate_submission(folder)
 
 
+def _with_config(record: dict, *path: str, value: object) -> dict:
+    """`record` with another value in its configuration, and its hash made to fit."""
+    record["method"]["config"] = json.loads(json.dumps(record["method"]["config"]))
+    set_value(*path, value=value)(record["method"]["config"])
+    record["method"]["config_hash"] = sha256_json(record["method"]["config"])[:10]
+    return record
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("dataset", "name"), "cifar10", "method.config.dataset is not digits-lt"),
+        (("dataset", "imbalance"), 0.5, "method.config.dataset is not digits-lt"),
+        (("method", "levels"), [None], "holds null in a list"),
+    ],
+)
+def test_the_configuration_is_the_records(tmp_path: Path, path, value, message: str) -> None:
+    folder = write_submission(tmp_path, "ddpm", [_with_config(make_record(), *path, value=value)])
+    with pytest.raises(SubmissionError, match=message):
+        validate_submission(folder)
+
+
+def _fixed_budget(record: dict) -> dict:
+    protocol = PROTOCOLS["digits-1k-fixed-budget.v1"]
+    record |= {"protocol": protocol.model_dump(mode="json"), "protocol_hash": protocol.hash()}
+    if record["method"]["config"] is not None:
+        _with_config(record, "protocol", value=record["protocol"])
+    return record
+
+
+def test_a_fixed_budget_is_for_those_who_counted(tmp_path: Path) -> None:
+    """Nobody knows what samples from elsewhere cost, and a checkpoint to start from costs images that nobody counts."""
+    free = write_submission(tmp_path, "gan", [_fixed_budget(make_record("gan", foreign=True))])
+    with pytest.raises(SubmissionError, match="training is null, and protocol digits-1k-fixed-budget"):
+        validate_submission(free)
+    tuned = _with_config(_fixed_budget(make_record()), "training", "init_sha256", value="0" * 64)
+    with pytest.raises(SubmissionError, match="training started from a checkpoint"):
+        validate_submission(write_submission(tmp_path, "tuned", [tuned]))
+    assert validate_submission(write_submission(tmp_path, "honest", [_fixed_budget(make_record())]))
+
+
+def test_one_run_may_stand_under_two_protocols(tmp_path: Path) -> None:
+    """The digits recipe sees just the images that the fixed budget allows: the same samples, measured under both."""
+    write_submission(tmp_path, "ddpm", [make_record()])
+    write_submission(tmp_path, "ddpm-budget", [_fixed_budget(make_record())], method="DDPM in budget")
+    assert len(read_entries(tmp_path)) == 2
+
+
+def test_a_data_set_whose_counts_need_its_files_stops_nothing(tmp_path: Path) -> None:
+    """celeba5's class counts follow from a file that few have: what can be known without it is compared, and said."""
+    from ltgen_bench.submission.official import departures, unchecked
+
+    record = make_record("gan", foreign=True)
+    dataset = load_dataset(DatasetConfig(name="celeba5"), tmp_path)
+    record["dataset"] |= {
+        "name": "celeba5",
+        "image_shape": list(dataset.image_shape),
+        "class_names": [f"c{c}" for c in range(10)],
+    }
+    record = parse_record(json.dumps(record), "x")
+    found = list(departures(record, tmp_path, pixels=True))
+    assert "dataset.class_names is not that of celeba5" in found
+    assert not any("class_counts" in line for line in found)
+    (note,) = unchecked(record, tmp_path)
+    assert "class counts and fingerprints were not compared" in note
+
+
 def test_a_custom_protocol_never_enters(tmp_path: Path) -> None:
     from ltgen_bench.evaluation import custom_protocol
-    from ltgen_bench.protocol import PROTOCOLS
 
     record = make_record("gan", 0, foreign=True)
     protocol = custom_protocol(PROTOCOLS["digits-1k.v1"], neighbours=5)

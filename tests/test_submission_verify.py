@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from leaderboard_records import change, command, digits, make_record, refused, write_submission
+from leaderboard_records import change, command, digits, make_record, refused, write_submission, write_sums
 
 from ltgen_bench import environment
 from ltgen_bench.evaluation import EvaluationPlaces
@@ -21,6 +21,7 @@ from ltgen_bench.resolve import resolve
 from ltgen_bench.samples import Samples, read_samples, write_samples
 from ltgen_bench.seeding import uniform_labels
 from ltgen_bench.submission import SubmissionError, validate_submission
+from ltgen_bench.submission.copies import reference_copies
 from ltgen_bench.submission.create import MeasuredRun, create_submission, folder_name, measured_run
 from ltgen_bench.submission.limits import check_picture
 from ltgen_bench.submission.metadata import DECLARATION, make_metadata
@@ -150,6 +151,76 @@ def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_cod
     assert "measured again" in line
 
 
+def test_what_is_not_in_the_table_is_measured_again_too(tmp_path: Path, clean_code) -> None:
+    """Numbers of single classes, of groups, of copies, and a confusion table that went missing."""
+    file, boards = draw_samples(tmp_path / "0.npz", 0), tmp_path / "leaderboards"
+    places = EvaluationPlaces(tmp_path / "data", {})
+    run, _ = evaluate_foreign(
+        read_samples(file), resolve({"dataset": {"name": "digits-lt"}}, tmp_path / "data"), places, Progress(),
+        source="0.npz", name="Gan", seed=0, runs_dir=tmp_path / "runs", out=None, before=lambda: None,
+    )  # fmt: skip
+    facts = {"method": "Gan", "seeds_run": [0], "declaration": DECLARATION}
+    folder = create_submission(
+        [measured_run(run)], make_metadata(facts, "here"), None, leaderboards=boards, data_root=tmp_path / "data"
+    ).path
+    original = (folder / "0.json").read_text()
+
+    def no_confusion(record: dict) -> None:
+        record["metrics"]["confusion"] = None
+
+    def better_class(record: dict) -> None:
+        values = record["metrics"]["per_class"]["kid"]  # the mean over the two classes stays as it is
+        values[8], values[9] = values[8] + values[9], 0.0
+
+    def no_copies(record: dict) -> None:
+        record["metrics"]["memorisation"]["pixels"]["fraction"] = 0.9
+
+    for edit, message in (
+        (no_confusion, "metrics.confusion is there in only one"),
+        (better_class, r"per_class\.kid\.8 is .* in the record"),
+        (no_copies, "memorisation.pixels.fraction is 0.9 in the record"),
+    ):
+        (folder / "0.json").write_text(original)
+        change(folder, 0, edit)
+        with pytest.raises(SubmissionError, match=message):
+            verify_samples(validate_submission(folder), file, leaderboards=boards, places=places, device="cpu")
+    (folder / "0.json").write_text(original)
+    change(folder, 0, lambda record: None)
+    verify_samples(validate_submission(folder), file, leaderboards=boards, places=places, device="cpu")
+    # another name for what was verified, or fewer seeds than were run, is another claim
+    metadata = folder / "submission.toml"
+    metadata.write_text(metadata.read_text().replace('"Gan"', '"My own new method"'))
+    write_sums(folder)
+    assert verified_seeds(boards, validate_submission(folder)) == {}
+
+
+def test_real_images_are_no_samples(tmp_path: Path) -> None:
+    """Reference images that no model was trained on; noise of a few levels hides nothing. Training images may be."""
+    dataset = digits()
+    reference, training = dataset.reference_set().images, dataset.train().images
+    trained_on = {image.tobytes() for image in training}
+    unseen = np.stack([image for image in reference if image.tobytes() not in trained_on])
+    draw = np.random.default_rng(0)
+    noisy = np.clip(unseen[:200] + draw.integers(-3, 4, unseen[:200].shape), 0, 255).astype(np.uint8)
+    blurred = ((unseen[:200].astype(int) + np.roll(unseen[:200], 1, axis=3)) // 2).astype(np.uint8)
+    assert reference_copies(unseen[:200], dataset) == (200, 200)
+    assert reference_copies(noisy, dataset) == (200, 200)
+    assert reference_copies(training, dataset)[0] <= 2  # twins of a training image
+    assert reference_copies(blurred, dataset)[0] == 0
+
+
+def test_tolerance_of_samples_without_classes() -> None:
+    """No class has samples then; that makes no share free."""
+    record = make_record("h2t")
+    record["samples"] |= {"labelled": False, "class_counts": [0] * 10}
+    record["metrics"]["per_class"]["n_generated"] = [0] * 10
+    for group in record["metrics"]["groups"].values():
+        group["n_generated"] = 0
+    parsed = parse_record(json.dumps(record), "x")
+    assert tolerance(parsed, "precision", 0.5) == pytest.approx(2e-3)
+    assert tolerance(parsed, "groups.few.precision", 0.5) == pytest.approx(2e-3)
+
+
 def test_verifications_are_compared_again(tmp_path: Path) -> None:
     """A file written by hand says nothing: numbers that differ, another record, changed code."""
     folder = write_submission(tmp_path, "gan", [make_record("gan", 0, foreign=True)])
@@ -161,6 +232,9 @@ def test_verifications_are_compared_again(tmp_path: Path) -> None:
         "format": 1,
         "record_sha256": submission.sha256[0],
         "samples_sha256": record.samples.sha256,
+        "method": "gan",
+        "seeds_run": [0],
+        "picture_sha256": None,
         "verified": "2026-05-01T12:00:00Z",
         "measured": table_values(record),
         "environment": record.environment.model_dump(mode="json"),
@@ -171,6 +245,11 @@ def test_verifications_are_compared_again(tmp_path: Path) -> None:
     for change_ in (
         {"record_sha256": "0" * 64},
         {"samples_sha256": "0" * 64},
+        {"method": "GAN"},
+        {"seeds_run": [0, 1]},
+        {"picture_sha256": "0" * 64},
+        {"measured": {**good["measured"], "groups.few.label_accuracy": 1.0}},
+        {"measured": {**good["measured"], "memorisation.pixels.fraction": 0.5}},
         {"measured": {}},
         {"measured": {**good["measured"], "fid": 4.9}},
         {"measured": {**good["measured"], "groups.few.recall": None}},

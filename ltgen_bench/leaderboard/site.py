@@ -7,6 +7,7 @@ browser, so that a hole in the escaping would still run nothing.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import ltgen_bench
 from ltgen_bench.errors import StorageError
 from ltgen_bench.leaderboard.collect import Board, boards, read_entries
-from ltgen_bench.leaderboard.published import published_rows, read_published
+from ltgen_bench.leaderboard.published import Publication, published_rows, read_published
 from ltgen_bench.leaderboard.ranking import rows
 from ltgen_bench.leaderboard.site_context import board_context, published_context, record_context
 from ltgen_bench.leaderboard.tables import board_csv, board_latex
@@ -34,7 +35,22 @@ def write_site(leaderboards: Path, out: Path, data_root: Path = Path("data")) ->
     """
     all_boards = boards(read_entries(leaderboards, data_root))
     publications = read_published(leaderboards / "published")
-    _empty(out)
+    out = out.resolve()
+    _check_replaceable(out)
+    with storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # beside it first: where something fails, the earlier site is still whole
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as draft:
+            pages = _write(Path(draft) / "site", all_boards, publications)
+            if out.is_dir():
+                shutil.rmtree(out)
+            (Path(draft) / "site").rename(out)
+    return pages
+
+
+def _write(out: Path, all_boards: list[Board], publications: list[Publication]) -> int:
+    (out / "assets").mkdir(parents=True)
+    (out / MARKER).write_text("made by ltgen-bench leaderboard site; its next run replaces this folder\n")
     for name in ASSETS:
         (out / "assets" / name).write_bytes(files("ltgen_bench.leaderboard").joinpath("site_files", name).read_bytes())
     contexts = [board_context(board) for board in all_boards]
@@ -101,14 +117,10 @@ def _spaced(value: Any) -> str:
     return str(value).replace("_", " ")
 
 
-def _empty(out: Path) -> None:
-    """An empty folder `out` with the marker; an earlier site in it is removed."""
+def _check_replaceable(out: Path) -> None:
+    """Refuse a file, and a folder that holds anything but an earlier site."""
     with storage_errors(out):
         if out.exists() and not out.is_dir():
             raise StorageError(f"{out} is a file; give a folder for the site")
-        if out.is_dir() and any(out.iterdir()):
-            if not (out / MARKER).is_file():
-                raise StorageError(f"{out} is not empty and holds no earlier site; give another folder")
-            shutil.rmtree(out)
-        (out / "assets").mkdir(parents=True)
-        (out / MARKER).write_text("made by ltgen-bench leaderboard site; its next run replaces this folder\n")
+        if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
+            raise StorageError(f"{out} is not empty and holds no earlier site; give another folder")

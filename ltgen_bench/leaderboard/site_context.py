@@ -20,7 +20,7 @@ from ltgen_bench.leaderboard.charts import (
 )
 from ltgen_bench.leaderboard.collect import Board, Entry, metric
 from ltgen_bench.leaderboard.published import PublishedRow
-from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, best, rows
+from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, baseline, best, rows
 from ltgen_bench.leaderboard.reported import cells_of, conflicts, origins
 from ltgen_bench.leaderboard.tables import shown_cells
 from ltgen_bench.record import Record
@@ -63,7 +63,8 @@ class PageRow:
 def board_context(board: Board) -> dict[str, Any]:
     """One data set under one protocol."""
     ordered = rows(board)
-    page_rows = [PageRow(row, difference=_difference(board, row)) for row in ordered]
+    first = baseline(ordered)
+    page_rows = [PageRow(row, difference=_difference(board, row, first)) for row in ordered]
     headings: list[dict[str, Any]] = []
     for heading, keys in LAYOUT:
         columns = [_BY_KEY[key] for key in keys]
@@ -100,13 +101,13 @@ def _column(board: Board, column: Column, heading: str) -> dict[str, Any]:
     }
 
 
-def _difference(board: Board, row: Row) -> str:
-    if row.difference is None:
+def _difference(board: Board, row: Row, first: Row | None) -> str:
+    if row.difference is None or first is None:
         return ""
     gap = row.difference
     words = "beyond noise" if gap.beyond_noise else "within noise"
     return (
-        f"{board.fid_label} {gap.mean:+.3f} to rank 1, 95 % interval {gap.interval.low:+.3f} to "
+        f"{board.fid_label} {gap.mean:+.3f} to {first.entry.method}, 95 % interval {gap.interval.low:+.3f} to "
         f"{gap.interval.high:+.3f}: {words}"
     )
 

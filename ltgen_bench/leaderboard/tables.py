@@ -9,9 +9,10 @@ import tabulate as tabulate_module
 
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board
-from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, best, rows, shown_decimals
+from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, baseline, best, rows, shown_decimals
 
 MISSING = "–"
+MANY_COPIES = 0.05  # of the samples; an honest model has about 0.01
 GENERATED = "made by `ltgen-bench leaderboard build`; edit the records, not this file"
 
 
@@ -67,13 +68,15 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
 
 
 def differences_markdown(board: Board, ordered: list[Row]) -> str:
-    """Every row's paired difference to the first; empty when no two rows pair."""
-    if all(row.difference is None for row in ordered):
+    """Every row's paired difference to the first that can have one; empty when no two rows pair."""
+    first = baseline(ordered)
+    if first is None or all(row.difference is None for row in ordered):
         return ""
-    first = ordered[0]
     cells = []
-    for row in ordered[1:]:
+    for row in ordered:
         gap = row.difference
+        if row is first:
+            continue
         if gap is None:
             why = "seeds do not pair" if row.entry.n > 1 else "one seed"
             cells.append((text.markdown(row.entry.method), MISSING, MISSING, why))
@@ -167,7 +170,11 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
             "Mean ± standard deviation over n seeds. "
             f"Lower is better where a column says {text.markdown(board.fid_label)}, higher in all others. "
             f"Ranked by mean {text.markdown(board.fid_label)}; **bold**: best among ranked rows. "
-            + ("Rows without a rank have fewer than three seeds or are unconditional. " if unranked else "")
+            + (
+                "Rows without a rank are not verified, have fewer than three seeds, or are unconditional. "
+                if unranked
+                else ""
+            )
             + f"[How to read this](../README.md). The same as [CSV]({board.slug}.csv) and [LaTeX]({board.slug}.tex)."
         ),
     ]
@@ -186,6 +193,13 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def suspected_copies(row: Row) -> str:
+    """A sentence where far more samples than an honest model's lie suspiciously near to a training image, else ''."""
+    shares = [row.mean[f"memorisation.{space}.fraction"] for space in ("features", "pixels")]
+    most = max((share for share in shares if share is not None), default=0.0)
+    return f"**{most:.0%} of the samples are suspected copies** of training images" if most > MANY_COPIES else ""
+
+
 def _about(row: Row) -> str:
     metadata = row.entry.submission.metadata
     facts = [text.markdown(metadata.paper)] if metadata.paper else []
@@ -193,4 +207,5 @@ def _about(row: Row) -> str:
     facts += [f"[code]({metadata.code_url})"] if metadata.code_url else []
     facts += [f"handed in by {text.markdown(metadata.submitter)}"] if metadata.submitter else []
     facts += [text.markdown(metadata.note)] if metadata.note else []
+    facts += [copies] if (copies := suspected_copies(row)) else []
     return f"* **{text.markdown(metadata.method)}**: {'; '.join(facts) or 'no paper named'}"

@@ -55,7 +55,9 @@ def _groups(record: Record) -> Iterator[str]:
                 yield f"metrics.groups.{name}.{key} is not the sum over its classes"
         for key, value in own.items():
             of_class = per_class.get(key.removeprefix("mean_class_"))
-            if key.startswith("mean_class_") and of_class is not None:
+            if key.startswith("mean_class_") and of_class is None:
+                yield f"metrics.groups.{name}.{key} has no list in metrics.per_class to come from"
+            elif key.startswith("mean_class_") and of_class is not None:
                 chosen = [of_class[c] for c in group.classes]
                 present = [v for v in chosen if v is not None]
                 mean = float(np.mean(present)) if present and len(present) == len(chosen) else None
@@ -118,6 +120,8 @@ def _configuration(record: Record) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
+    if _null_in_a_list(record.method.config):
+        yield "method.config holds null in a list, which no configuration file can"
     if record.method.name != config.method.get("name"):
         yield "method.name is not that of method.config"
     if config.protocol != record.protocol:
@@ -137,6 +141,12 @@ def _configuration(record: Record) -> Iterator[str]:
         evaluations = (config.sampling.steps or 0) * (2 if config.sampling.guidance_scale else 1)
         if record.samples.network_evaluations != evaluations:
             yield f"samples.network_evaluations is not the sampler's {evaluations}"
+
+
+def _null_in_a_list(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_null_in_a_list, value.values()))
+    return isinstance(value, list) and any(item is None or _null_in_a_list(item) for item in value)
 
 
 def _labels(record: Record) -> Iterator[str]:

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from ltgen_bench.config import DatasetConfig
+from ltgen_bench.config import DatasetConfig, build
 from ltgen_bench.datasets import Dataset, dataset_names, load_dataset
-from ltgen_bench.errors import UnknownNameError, UserError
-from ltgen_bench.features import extractor_info
+from ltgen_bench.errors import MissingFileError, UserError
+from ltgen_bench.features.catalogue import distance_label, extractor_info
 from ltgen_bench.record import Record
 from ltgen_bench.submission.limits import SubmissionError, shown
 
@@ -35,7 +35,7 @@ def dataset_of(name: str, data_root: Path) -> Dataset:
             f"known: {', '.join(names)}"
         )
     try:
-        dataset = load_dataset(DatasetConfig.model_validate(options), data_root)
+        dataset = load_dataset(build(DatasetConfig, options, "dataset"), data_root)
     except UserError as error:
         raise SubmissionError(f"data set {shown(name)}: {error}") from None
     if dataset.name != name:
@@ -52,10 +52,8 @@ def departures(record: Record, data_root: Path, *, pixels: bool) -> Iterator[str
     for name, ours, theirs in (
         ("image_shape", list(dataset.image_shape), stated.image_shape),
         ("class_names", list(dataset.class_names), stated.class_names),
-        ("class_counts", list(dataset.class_counts), stated.class_counts),
         ("groups", {k: list(v) for k, v in dataset.groups.as_dict().items() if v}, _present(stated.groups)),
-        ("reference.name", dataset.reference.name, stated.reference.name),
-        ("reference.class_counts", list(dataset.reference.class_counts), stated.reference.class_counts),
+        *_counts(dataset, record),
     ):
         if ours != theirs:
             yield f"dataset.{name} is not that of {dataset.name}"
@@ -64,23 +62,69 @@ def departures(record: Record, data_root: Path, *, pixels: bool) -> Iterator[str
             yield f"dataset.fingerprint is not that of {dataset.name}: it was trained on another split"
         if dataset.reference_fingerprint() != stated.reference.fingerprint:
             yield f"dataset.reference.fingerprint is not that of {dataset.reference.name}"
-    for role, extractor in record.extractors.items():
-        official = extractor_info(extractor.name).sha256
-        if official is not None and extractor.weights_sha256 != official:
-            yield f"extractors.{role}.weights_sha256 is not that of the official {extractor.name} weights"
-        if extractor.dim != extractor_info(extractor.name).dim:
-            yield f"extractors.{role}.dim is not that of {extractor.name}"
+    yield from _extractors(record)
+    yield from _run(record, data_root)
     if record.code.clean is False:
         yield "code.clean is false: the checkout had changes, so nobody can run the same code; commit and run again"
 
 
+def _counts(dataset: Dataset, record: Record) -> list[tuple[str, object, object]]:
+    """What is compared of a data set whose class counts are known: those of `celeba5` follow from its files."""
+    try:
+        counts, reference = list(dataset.class_counts), dataset.reference
+    except MissingFileError:
+        return []
+    stated = record.dataset
+    return [
+        ("class_counts", counts, stated.class_counts),
+        ("reference.name", reference.name, stated.reference.name),
+        ("reference.class_counts", list(reference.class_counts), stated.reference.class_counts),
+    ]
+
+
+def _extractors(record: Record) -> Iterator[str]:
+    protocol = record.protocol
+    for role, name in (("features", protocol.extractor), ("manifold", protocol.manifold_extractor)):
+        stated = record.extractors.get(role)  # type: ignore[call-overload]
+        if stated is None or stated.name != name:
+            yield f"extractors.{role} is not the protocol's {name}"
+            continue
+        info = extractor_info(name)
+        for key, ours in (
+            ("weights_sha256", info.sha256 or stated.weights_sha256),
+            ("version", info.version),
+            ("dim", info.dim),
+            ("precision", protocol.extractor_precision),
+            ("label", distance_label(info, stated.weights_sha256, protocol.extractor_precision)),
+        ):
+            if getattr(stated, key) != ours:
+                yield f"extractors.{role}.{key} is not that of the official {name}"
+
+
+def _run(record: Record, data_root: Path) -> Iterator[str]:
+    """What a record of a run says of its training, against its data set and protocol."""
+    config = record.method.config
+    if config is not None:
+        try:
+            trained_on = load_dataset(build(DatasetConfig, config.get("dataset") or {}, "dataset"), data_root).name
+        except UserError as error:
+            trained_on = str(error)
+        if trained_on != record.dataset.name:
+            yield f"method.config.dataset is not {record.dataset.name}"
+    if record.protocol.training_images is not None:
+        if record.training is None:
+            yield f"training is null, and protocol {record.protocol.name} counts every image seen"
+        elif config is not None and (config.get("training") or {}).get("init_sha256") is not None:
+            yield f"training started from a checkpoint, and protocol {record.protocol.name} counts every image seen"
+
+
 def unchecked(record: Record, data_root: Path) -> list[str]:
     """What could not be checked here, in words."""
-    try:
-        missing = dataset_of(record.dataset.name, data_root).missing_files()
-    except (SubmissionError, UnknownNameError):
+    dataset = dataset_of(record.dataset.name, data_root)
+    if not dataset.missing_files():
         return []
-    return [f"the images of {record.dataset.name} are not on disk: fingerprints were not compared"] if missing else []
+    what = "fingerprints" if _counts(dataset, record) else "class counts and fingerprints"
+    return [f"the images of {record.dataset.name} are not on disk: {what} were not compared"]
 
 
 def _present(groups: dict[str, list[int]] | object) -> dict[str, list[int]]:

@@ -9,11 +9,13 @@ from ltgen_bench.environment import code_state, environment
 from ltgen_bench.evaluation import EvaluationPlaces, evaluate_samples
 from ltgen_bench.pipeline import now
 from ltgen_bench.progress import Progress
+from ltgen_bench.submission.copies import MOST_COPIES, reference_copies
 from ltgen_bench.submission.limits import SubmissionError
 from ltgen_bench.submission.official import dataset_of
 from ltgen_bench.submission.validate import Submission
 from ltgen_bench.submission.verify import (
     Verification,
+    class_disagreements,
     disagreements,
     find_record,
     metric_values,
@@ -42,9 +44,16 @@ def verify_samples(
     seed = find_record(submission, samples, str(file))
     record = submission.records[seed]
     chosen = resolve_device(device)
+    dataset = dataset_of(record.dataset.name, places.data_root)
+    copies, looked_at = reference_copies(samples.images, dataset, device=str(chosen))
+    if copies > MOST_COPIES * looked_at:
+        raise SubmissionError(
+            f"{submission.path}: seed {seed}: {copies:,} of {looked_at:,} samples are reference images that are not in "
+            "the training set, which no model trained on it can have made: no verification"
+        )
     evaluation = evaluate_samples(
         samples,
-        dataset_of(record.dataset.name, places.data_root),
+        dataset,
         record.protocol,
         places=places,
         device=chosen,
@@ -52,14 +61,18 @@ def verify_samples(
         progress=progress,
         labelled=record.samples.labelled,
     )
-    measured = metric_values(evaluation.to_dict())
+    metrics = evaluation.to_dict()
+    measured = metric_values(metrics)
     if evaluation.dataset != record.dataset:
         raise SubmissionError(f"{submission.path}: seed {seed}: the data set here is not the record's: no verification")
-    for problem in disagreements(record, measured):
+    for problem in (*disagreements(record, measured), *class_disagreements(record, metrics)):
         raise SubmissionError(f"{submission.path}: seed {seed}: {problem}")
     verification = Verification(
         record_sha256=submission.sha256[seed],
         samples_sha256=record.samples.sha256,
+        method=submission.metadata.method,
+        seeds_run=sorted(submission.metadata.seeds_run),
+        picture_sha256=submission.pictures.get(seed),
         verified=now(),
         measured=measured,
         environment=environment(chosen),

@@ -32,13 +32,13 @@ SEEDS_WANTED = 3  # fewer are shown with their number and are not ranked
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission folder that passed; `records` by seed, `sha256` of each record's file, `pictures` that exist."""
+    """A submission folder that passed: its records by seed, and the hashes of their files and pictures."""
 
     path: Path
     metadata: SubmissionMetadata
     records: dict[int, Record]
     sha256: dict[int, str]
-    pictures: frozenset[int]
+    pictures: dict[int, str]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -95,6 +95,8 @@ def validate_submission(folder: Path, data_root: Path = Path("data"), *, pixels:
                 f"{source}: protocol {record.protocol.name} has settings of its own; only published protocols "
                 "enter a leaderboard ('ltgen-bench list protocols')"
             )
+        if record.metrics.memorisation is None:
+            raise SubmissionError(f"{source}: metrics.memorisation is null; measure the samples again with 'evaluate'")
         for problem in departures(record, data_root, pixels=pixels):
             raise SubmissionError(f"{source}: {printable(problem)}")
         records[seed], sums[seed] = record, sha256_bytes(contents[name])
@@ -109,7 +111,8 @@ def validate_submission(folder: Path, data_root: Path = Path("data"), *, pixels:
     notes = unchecked(next(iter(records.values())), data_root)
     if len(records) < SEEDS_WANTED:
         notes.append(f"n = {len(records)}: fewer than {SEEDS_WANTED} seeds are shown and not ranked")
-    return Submission(folder, metadata, records, sums, frozenset(pictures), notes)
+    shown_as = {seed: sha256_bytes(contents[f"{seed}.png"]) for seed in sorted(pictures)}
+    return Submission(folder, metadata, records, sums, shown_as, notes)
 
 
 def _check_sums(folder: Path, contents: dict[str, bytes]) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ltgen_bench.errors import SamplesError
-from ltgen_bench.record import CodePart, EnvironmentPart, Name, Record, Sha256
+from ltgen_bench.record import HEADLINE_METRICS, CodePart, Counts, EnvironmentPart, Name, Record, Sha256
 from ltgen_bench.samples import Samples, npz_headers, read_samples
 from ltgen_bench.storage import ARCHIVE_ERRORS, write_json
 from ltgen_bench.submission.limits import SubmissionError, check_json, printable, read_bytes
@@ -24,10 +25,6 @@ from ltgen_bench.submission.validate import Submission
 
 MAX_VERIFICATION_BYTES = 1 << 20
 
-OVERALL = (
-    "fid", "kid", "inception_score", "f8", "f1_8", "precision", "recall", "density", "coverage", "label_accuracy",
-)  # fmt: skip
-OF_GROUPS = ("fid", "precision", "recall")
 # (relative, absolute): the larger one counts. Another machine's kernels move features in the last digits of float32.
 TOLERANCES: dict[str, tuple[float, float]] = {
     "fid": (1e-3, 1e-3),
@@ -41,18 +38,23 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "recall": (0.0, 2e-3),
     "coverage": (0.0, 2e-3),
     "label_accuracy": (0.0, 2e-3),
+    "fraction": (0.0, 2e-3),
 }
-_COUNTED = {"precision": "n_generated", "recall": "n_reference", "coverage": "n_reference"}
+_OF_REFERENCE = ("recall", "coverage")
+_OF_SAMPLES = ("precision", "label_accuracy", "fraction")
 
 
 class Verification(BaseModel):
-    """What a verifier measured, with which code and where."""
+    """What a verifier measured, with which code and where, and what the submission said of itself then."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     format: Literal[1] = 1
     record_sha256: Sha256
     samples_sha256: Sha256
+    method: Name
+    seeds_run: Counts
+    picture_sha256: Sha256 | None
     verified: Name  # UTC, ISO 8601
     measured: Annotated[dict[Name, float | None], Field(max_length=100)]
     environment: EnvironmentPart
@@ -60,43 +62,90 @@ class Verification(BaseModel):
 
 
 def table_values(record: Record) -> dict[str, float | None]:
-    """The numbers that are compared: the overall ones and those of the groups, as `groups.few.fid`."""
+    """The numbers that are compared: the overall ones, those of the groups (`groups.few.fid`), and suspected copies."""
     return metric_values(record.metrics.model_dump(mode="json"))
 
 
 def metric_values(metrics: dict[str, Any]) -> dict[str, float | None]:
     """The same from the metrics as JSON values."""
-    values: dict[str, float | None] = {key: metrics.get(key) for key in OVERALL}
+    values: dict[str, float | None] = {key: metrics.get(key) for key in HEADLINE_METRICS}
     for name, group in (metrics.get("groups") or {}).items():
-        values |= {f"groups.{name}.{key}": group.get(key) for key in OF_GROUPS}
+        values |= {f"groups.{name}.{key}": group[key] for key in group if _metric(key) in TOLERANCES}
+    for space, scores in (metrics.get("memorisation") or {}).items():
+        values[f"memorisation.{space}.fraction"] = scores.get("fraction")
     return {key: None if value is None else float(value) for key, value in values.items()}
 
 
-def tolerance(record: Record, key: str, value: float) -> float:
-    """How far a measured value may lie from the record's."""
-    *group, metric = key.split(".")
-    relative, absolute = TOLERANCES[metric]
-    if metric in _COUNTED or metric == "label_accuracy":
-        counter = _COUNTED.get(metric, "n_generated")
-        per_class = getattr(record.metrics.per_class, counter)
-        classes = range(len(per_class)) if not group else record.dataset.groups.get(group[1], [])  # type: ignore[call-overload]
-        absolute = max(absolute, 2 / max(1, sum(per_class[c] for c in classes)) + 1e-12)
+def _metric(key: str) -> str:
+    return key.rpartition(".")[2].removeprefix("mean_class_")
+
+
+def tolerance(record: Record, key: str, value: float, classes: Sequence[int] | None = None) -> float:
+    """How far a measured value may lie from the record's; shares may differ by two of the images in `classes`."""
+    relative, absolute = TOLERANCES[_metric(key)]
+    per_class, within = record.metrics.per_class, classes
+    if within is None and key.startswith("groups."):
+        within = record.dataset.groups.get(key.split(".")[1], [])  # type: ignore[call-overload]
+    counts = []
+    if _metric(key) in _OF_REFERENCE:
+        counts = [per_class.n_reference[c] for c in (range(len(per_class.n_reference)) if within is None else within)]
+    elif _metric(key) in _OF_SAMPLES and within is None:
+        counts = [record.samples.count]  # also of samples that belong to no class
+    elif _metric(key) in _OF_SAMPLES and within is not None:
+        counts = [per_class.n_generated[c] for c in within]
+    if "mean_class_" in key:
+        counts = [min((count for count in counts if count), default=0)]
+    if total := sum(counts):
+        absolute = max(absolute, 2 / total + 1e-12)
     return max(relative * abs(value), absolute)
 
 
 def disagreements(record: Record, measured: dict[str, float | None]) -> Iterator[str]:
     """One line for every number that was not met; a number that one side lacks counts as not met."""
-    for key, stated in table_values(record).items():
-        found = measured.get(key)
-        if stated is None and found is None:
+    stated = table_values(record)
+    for key in {**stated, **measured}:
+        yield from _disagreement(record, key, stated.get(key), measured.get(key))
+
+
+def class_disagreements(record: Record, metrics: dict[str, Any]) -> Iterator[str]:
+    """The same for the numbers of single classes and the confusion table; `metrics` as JSON values."""
+    stated, found = record.metrics.per_class.model_dump(mode="json"), metrics.get("per_class") or {}
+    if stated["n_generated"] != found.get("n_generated"):
+        yield "samples.class_counts are not those of the samples' labels"
+        return
+    for key in {**stated, **found}:
+        if _metric(key) not in TOLERANCES:
             continue
-        if stated is None or found is None:
-            yield f"{key} is {stated} in the record and {found} measured again"
-        elif not math.isclose(stated, found, rel_tol=0, abs_tol=tolerance(record, key, stated)):
-            yield (
-                f"{key} is {stated:.6g} in the record and {found:.6g} measured again, "
-                f"more than {tolerance(record, key, stated):.2g} apart"
-            )
+        for c in range(len(record.dataset.class_names)):
+            pair = [None if (values := side.get(key)) is None else values[c] for side in (stated, found)]
+            yield from _disagreement(record, f"per_class.{key}.{c}", *pair, classes=[c], metric=key)
+    ours, theirs = record.metrics.confusion, metrics.get("confusion")
+    if (ours is None) != (theirs is None):
+        yield "metrics.confusion is there in only one of the record and what was measured again"
+    elif ours is not None and theirs is not None:
+        moved = int(np.abs(np.array(ours) - np.array(theirs)).sum())
+        most = max(4, 4e-3 * record.samples.count)  # a sample that moves changes two entries
+        if moved > most:
+            yield f"metrics.confusion differs in {moved / 2:g} samples from what was measured again"
+
+
+def _disagreement(
+    record: Record,
+    key: str,
+    stated: float | None,
+    found: float | None,
+    *,
+    classes: Sequence[int] | None = None,
+    metric: str | None = None,
+) -> Iterator[str]:
+    if stated is None and found is None:
+        return
+    if stated is None or found is None:
+        yield f"{key} is {stated} in the record and {found} measured again"
+        return
+    allowed = tolerance(record, metric or key, stated, classes)
+    if not math.isclose(stated, found, rel_tol=0, abs_tol=allowed):
+        yield (f"{key} is {stated:.6g} in the record and {found:.6g} measured again, more than {allowed:.2g} apart")
 
 
 def read_untrusted_samples(path: Path, record: Record) -> Samples:
@@ -162,7 +211,10 @@ def read_verification(path: Path) -> Verification:
 
 
 def verified_seeds(leaderboards: Path, submission: Submission) -> dict[int, Verification]:
-    """The seeds whose verification names the record as it is now, by clean code, with numbers within tolerance."""
+    """The seeds whose verification names the record as it is now, by clean code, with numbers within tolerance.
+
+    The method's name, the seeds and the picture have to be those that were verified as well.
+    """
     found = {}
     for seed, record in submission.records.items():
         path = verification_path(leaderboards, submission, seed)
@@ -172,6 +224,9 @@ def verified_seeds(leaderboards: Path, submission: Submission) -> dict[int, Veri
         if (
             verification.record_sha256 == submission.sha256[seed]
             and verification.samples_sha256 == record.samples.sha256
+            and verification.method == submission.metadata.method
+            and verification.seeds_run == sorted(submission.metadata.seeds_run)
+            and verification.picture_sha256 == submission.pictures.get(seed)
             and verification.code.clean is not False
             and not any(disagreements(record, verification.measured))
         ):
