@@ -24,7 +24,7 @@ class DDPM(DiffusionMethod):
     @classmethod
     def implied(cls, config: Any) -> dict[str, Any]:
         """How labels are dropped: by sample, or by batch in the released variant."""
-        return implied_by_variant(config)
+        return implied_by_variant(config) if isinstance(config, VariantConfig) else {}
 
     def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
         """The mean squared error of the predicted noise."""

@@ -90,7 +90,7 @@ class H2T(T2H):
     @classmethod
     def implied(cls, config: Any) -> dict[str, Any]:
         """No labels, in training and in sampling."""
-        layer: Mapping[str, Any] = super().implied(config)["training"]
+        layer: Mapping[str, Any] = super().implied(config).get("training", {})
         return {"training": {**layer, "label_drop": 1.0}, "sampling": {"conditioning": "none", "guidance_scale": 0.0}}
 
 

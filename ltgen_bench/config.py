@@ -86,7 +86,8 @@ class TrainingConfig(Section):
     init_from: Path | None = (
         None  # fine-tuning: the model.safetensors (same network) whose weights training starts from
     )
-    init_sha256: str | None = None  # of that file, filled in: what the result depends on is its content, not its place
+    # of that file, filled in: what the result depends on is its content, not its place
+    init_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
 
 
 class SamplingConfig(Section):

@@ -27,6 +27,8 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
                 f"execution.device is cuda:{index} and there are {torch.cuda.device_count()} CUDA devices"
             )
         return torch.device("cuda", index)
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"execution.device {name!r} is not supported; use auto, cpu, cuda, cuda:N or mps")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("execution.device is mps and PyTorch cannot use it here; use --device cpu")
     return device

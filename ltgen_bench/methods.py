@@ -29,6 +29,7 @@ from ltgen_bench.diffusion import DiffusionSchedule, UNet, UNetConfig, linear_sc
 from ltgen_bench.progress import Progress
 from ltgen_bench.registry import Registry
 from ltgen_bench.seeding import derive_seed
+from ltgen_bench.storage import sha256_file, sha256_json
 
 NO_LABEL = -1  # in a label tensor: "no label", for unconditional training and sampling
 
@@ -75,6 +76,7 @@ class Method(ABC):
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    model_file: ClassVar[str] = "model.bin"  # what `save` writes; no suffix from which a library guesses a format
 
     def __init__(self, spec: DataSpec, run: RunConfig):
         self.spec, self.run = spec, run
@@ -119,8 +121,27 @@ class Method(ABC):
     @classmethod
     def recipe(cls, method: str, dataset: str) -> dict[str, Any]:
         """The configuration layer of this method for a data set: `recipes/<method>/<dataset>.toml` beside its code."""
-        path = Path(inspect.getfile(cls)).parent / "recipes" / method / f"{dataset}.toml"
+        path = cls._recipes(method) / f"{dataset}.toml"
         return read_toml(path) if path.is_file() else {}
+
+    @classmethod
+    def has_recipes(cls, method: str) -> bool:
+        """Whether there are recipes for some data sets."""
+        return cls._recipes(method).is_dir()
+
+    @classmethod
+    def _recipes(cls, method: str) -> Path:
+        return Path(inspect.getfile(cls)).parent / "recipes" / method
+
+
+def own_code_sha256(method: type[Method]) -> str | None:
+    """The sha256 of the files that define a method; None for this package's own, which the commit names."""
+    own = [
+        cls
+        for cls in method.__mro__
+        if cls.__module__.split(".")[0] not in ("baselines", "ltgen_bench", "builtins", "abc")
+    ]
+    return sha256_json([sha256_file(Path(inspect.getfile(cls))) for cls in own]) if own else None
 
 
 METHODS: Registry[type[Method]] = Registry("method", "ltgen_bench.methods")
@@ -182,6 +203,7 @@ class DiffusionMethod(Method):
     gathers that over the processes (`distributed.gather_with_gradient`), and gradient accumulation is refused.
     """
 
+    model_file = "model.safetensors"
     passes: ClassVar[int] = 1  # forward and backward passes of the network in a training step, for cost estimates
     in_batch: ClassVar[bool] = False
 
@@ -242,6 +264,7 @@ class DiffusionMethod(Method):
             "image_shape": list(self.spec.image_shape),
             "class_count": self.spec.class_count,
             "network": self.run.network.model_dump(mode="json"),
+            "diffusion": self.run.diffusion.model_dump(mode="json"),
         }
 
     def to(self, device: torch.device) -> None:

@@ -21,14 +21,14 @@ from ltgen_bench.environment import code_state, environment, peak_memory_bytes
 from ltgen_bench.errors import ConfigError, MissingFileError, UserError
 from ltgen_bench.evaluation import Evaluation, EvaluationPlaces, evaluate_samples, missing_weights
 from ltgen_bench.features import download_weights, extractor_info
-from ltgen_bench.methods import DiffusionMethod, FitContext, Method
+from ltgen_bench.methods import DiffusionMethod, FitContext, Method, own_code_sha256
 from ltgen_bench.progress import Progress
 from ltgen_bench.record import MethodPart, MetricsPart, Record, TimingPart, TrainingPart, read_record, write_record
 from ltgen_bench.resolve import ResolvedRun
 from ltgen_bench.run_folder import RunFolder, read_run_config, run_path
 from ltgen_bench.samples import Samples, read_samples
 from ltgen_bench.sampling import sample_to_file
-from ltgen_bench.storage import sha256_file, sha256_json, write_json
+from ltgen_bench.storage import atomic_path, sha256_file, sha256_json, write_json
 
 
 def prepare(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progress, *, evaluate: bool = True) -> None:
@@ -81,7 +81,8 @@ class Run:
         run_dir: Path | None = None,
     ) -> Run:
         """The run of a configuration under `runs_dir`, or in exactly `run_dir`."""
-        folder = RunFolder(run_dir or run_path(runs_dir, resolved.config, resolved.dataset.name))
+        path = run_dir or run_path(runs_dir, resolved.config, resolved.dataset.name)
+        folder = RunFolder(path, resolved.method_class.model_file)
         return cls(resolved, folder, places, progress)
 
     def run_all(self) -> Record:
@@ -118,19 +119,28 @@ class Run:
         seed = self.config.seed if seed is None else seed
         key = self._samples_key(count, seed)
         path = out or self.folder.path / "samples" / f"{key}.npz"
-        device = resolve_device(self.config.execution.device)
+        world = join_world()
+        device = resolve_device(self.config.execution.device, world.local_rank)
         with cpu_threads(self.config.execution.threads):
             method = self._trained(device)
-            batch_size = self.config.execution.sampling_batch_size
             samples = sample_to_file(
-                method, path, count=count, seed=seed, key=key, batch_size=batch_size, progress=self.progress
+                method,
+                path,
+                count=count,
+                seed=seed,
+                key=key,
+                batch_size=self.config.execution.sampling_batch_size,
+                progress=self.progress,
+                world=world,
             )
         return path, samples.sha256()
 
     def claim(self, world: World) -> None:
         """Take the folder for this configuration and start its log."""
         if world.is_main:
-            self.folder.claim(self.config, self.resolved.dataset.fingerprint())
+            self.folder.claim(
+                self.config, self.resolved.dataset.fingerprint(), own_code_sha256(self.resolved.method_class)
+            )
             if hasattr(self.progress, "log_file"):
                 self.progress.log_file = self.folder.log
         world.barrier()
@@ -153,7 +163,8 @@ class Run:
             )
             method.fit(self.resolved.dataset.train(), context)
             if world.is_main:
-                method.save(self.folder.model)
+                with atomic_path(self.folder.model) as path:  # its presence says that training is done
+                    method.save(path)
             world.barrier()
         return self._trained(device)
 
@@ -174,15 +185,18 @@ class Run:
         """Use the model of a sibling run that differs in sampling or protocol only."""
         own = sha256_json(self.config.training_identity())
         for candidate in sorted(self.folder.path.parent.glob(f"*-s{self.config.seed}")):
-            sibling = RunFolder(candidate)
+            sibling = RunFolder(candidate, self.resolved.method_class.model_file)
             if candidate == self.folder.path or not sibling.model.exists():
                 continue
             try:
                 theirs = read_run_config(sibling.config)
             except UserError:
                 continue  # not a run of this version: nothing to reuse
-            same_data = _read_json(candidate / "dataset.json") == _read_json(self.folder.path / "dataset.json")
-            if same_data and theirs.seed == self.config.seed and sha256_json(theirs.training_identity()) == own:
+            same = all(
+                _read_json(candidate / name) == _read_json(self.folder.path / name)
+                for name in ("dataset.json", "method.json")
+            )
+            if same and theirs.seed == self.config.seed and sha256_json(theirs.training_identity()) == own:
                 wanted = [(sibling.stats, self.folder.stats), (sibling.model, self.folder.model)]
                 if self.config.sampling.weights == "raw":
                     wanted.insert(0, (sibling.training_state, self.folder.training_state))
@@ -265,6 +279,7 @@ class Run:
                 config=config.identity(),
                 config_hash=config.hash(),
                 facts=method.facts(),
+                code_sha256=own_code_sha256(type(method)),
             ),
             dataset=evaluation.dataset,
             protocol=evaluation.protocol,

@@ -48,6 +48,7 @@ class MethodPart(Part):
     config: dict[str, Any] | None = None  # the run's identity; None for samples made elsewhere
     config_hash: Hash | None = None
     facts: dict[str, Any] = Field(default_factory=dict)  # such as the number of parameters
+    code_sha256: Sha256 | None = None  # of a plug-in's files; the package's own methods are named by `code`
 
 
 class ReferencePart(Part):

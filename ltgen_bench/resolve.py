@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from ltgen_bench.config import DatasetConfig, RunConfig, TrainingConfig, build, keys, merge, read_toml
 from ltgen_bench.datasets import Dataset, load_dataset
 from ltgen_bench.errors import CheckpointError, ConfigError, did_you_mean
-from ltgen_bench.methods import METHODS, DataSpec, Method
+from ltgen_bench.methods import METHODS, DataSpec, DiffusionMethod, Method
 from ltgen_bench.protocol import resolve_protocol
 from ltgen_bench.storage import sha256_file
 
@@ -24,6 +24,7 @@ class ResolvedRun:
     config: RunConfig
     dataset: Dataset
     method_class: type[Method]
+    notes: tuple[str, ...] = ()  # what the user should know of how the configuration came about
 
     @property
     def spec(self) -> DataSpec:
@@ -52,11 +53,14 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     dataset = load_dataset(dataset_config, data_root)
     method_name = str(user.get("method", {}).get("name", "ddpm"))
     method_class = METHODS.get(method_name)
+    own_recipe = _first_recipe(lambda name: method_class.recipe(method_name, name), dataset, dataset_config)
     recipes = merge(
-        trunk_recipe(dataset.image_shape[1]),
-        dataset_recipe(dataset.name),
-        method_class.recipe(method_name, dataset.name),
+        trunk_recipe(dataset.image_shape[1]), _first_recipe(dataset_recipe, dataset, dataset_config), own_recipe
     )
+    notes = []
+    if not own_recipe and method_class.has_recipes(method_name):
+        size = dataset.image_shape[1]
+        notes.append(f"no recipe for {method_name} on {dataset.name}: settings are those for {size} px, guidance is 0")
     own = merge(recipes.get("method", {}), user.get("method", {}), {"name": method_name})
     implied = method_class.implied(build(method_class.Config, own, "method"))
     merged = merge(recipes, implied, user, {"method": {"name": method_name}})
@@ -73,12 +77,37 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
         "steps": steps,
         "clip_x0": protocol.clip_x0 if config.sampling.clip_x0 is None else config.sampling.clip_x0,
     }
+    config = config.model_copy(update={"sampling": config.sampling.model_copy(update=sampling)})
     if steps > config.diffusion.timesteps:
         raise ConfigError(f"sampling.steps {steps} is more than diffusion.timesteps {config.diffusion.timesteps}")
-    if config.sampling.conditioning == "none" and config.sampling.guidance_scale:
+    _check_sampling(config, issubclass(method_class, DiffusionMethod))
+    return ResolvedRun(config, dataset, method_class, tuple(notes))
+
+
+def _first_recipe(find: Callable[[str], dict[str, Any]], dataset: Dataset, options: DatasetConfig) -> dict[str, Any]:
+    """The recipe for a data set, or else for the one that it is a version of: `cifar10lt-0.02` is a `cifar10lt`."""
+    names = (dataset.name, options.name, options.name.rpartition("-")[0])
+    return next((recipe for name in names if name and (recipe := find(name))), {})
+
+
+def _check_sampling(config: RunConfig, is_diffusion: bool) -> None:
+    """Refuse to sample what training does not teach, and settings that the sampler does not read."""
+    sampling, drop = config.sampling, config.training.label_drop
+    if sampling.conditioning == "none" and sampling.guidance_scale:
         raise ConfigError("sampling.guidance_scale needs classes; set it to 0 where sampling.conditioning is none")
-    config = config.model_copy(update={"sampling": config.sampling.model_copy(update=sampling)})
-    return ResolvedRun(config, dataset, method_class)
+    if is_diffusion and sampling.guidance_scale and drop == 0:
+        raise ConfigError(
+            f"sampling.guidance_scale {sampling.guidance_scale:g} needs a model that was also trained without labels; "
+            "set training.label_drop above 0, or the guidance to 0"
+        )
+    if is_diffusion and sampling.conditioning == "class" and drop == 1:
+        raise ConfigError(
+            "training.label_drop 1 teaches no classes; set sampling.conditioning to none, or the drop below 1"
+        )
+    if is_diffusion and sampling.conditioning == "none" and drop == 0:
+        raise ConfigError("sampling.conditioning none needs training without labels; set training.label_drop above 0")
+    if sampling.eta and sampling.sampler != "ddim":
+        raise ConfigError(f"sampling.eta is DDIM's; the sampler {sampling.sampler} does not read it")
 
 
 def trunk_recipe(image_size: int) -> dict[str, Any]:
@@ -131,10 +160,8 @@ def _with_init_hash(training: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"training.init_from: there is no file {start}; give a run's checkpoints/model.safetensors"
         )
-    sha256 = sha256_file(Path(start))
-    if training.get("init_sha256", sha256) != sha256:
-        raise CheckpointError(f"training.init_from: {start} has changed; its sha256 is not training.init_sha256")
-    return {**training, "init_sha256": sha256}
+    # Whether the file is still that of a given hash is looked at where training begins: a trained run needs it no more.
+    return {"init_sha256": sha256_file(Path(start)), **training}
 
 
 def _sections(layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ltgen_bench.storage import storage_errors, write_json, write_text
 class RunFolder:
     """The files of one run."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, model_file: str = "model.safetensors"):
         self.path = Path(path)
         self.config = self.path / "config.toml"
         self.environment = self.path / "environment.json"
@@ -30,16 +30,17 @@ class RunFolder:
         self.stats = self.path / "stats.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.training_state = self.checkpoints / "training-state.safetensors"
-        self.model = self.checkpoints / "model.safetensors"
+        self.model = self.checkpoints / model_file
         self.samples = self.path / "samples" / "samples.npz"
         self.samples_note = self.path / "samples" / "samples.json"
         self.record = self.path / "record.json"
         self.figures = self.path / "figures"
 
-    def claim(self, config: RunConfig, dataset_fingerprint: str | None) -> None:
-        """Create the folder for `config`, or check that it is this configuration's and this data's.
+    def claim(self, config: RunConfig, dataset_fingerprint: str | None, method_sha256: str | None = None) -> None:
+        """Create the folder for `config`, or check that it is this configuration's, this data's and this method's.
 
-        Raises ConfigError with the difference, StorageError when the folder cannot be written.
+        `method_sha256`: of a plug-in's code. Raises ConfigError with the difference, StorageError when the folder
+        cannot be written.
         """
         with storage_errors(self.path):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,14 @@ class RunFolder:
                     "choose another --run-dir, or restore the images"
                 )
             write_json(known, {"name": config.dataset.name, "fingerprint": dataset_fingerprint})
+        code = self.path / "method.json"
+        if code.exists() and json.loads(code.read_text()).get("sha256") != method_sha256:
+            raise ConfigError(
+                f"{self.path} holds a run of another version of method {config.method['name']!r}: its code has changed "
+                "since; remove that folder, choose another --run-dir, or restore the code"
+            )
+        if method_sha256 is not None:
+            write_json(code, {"name": config.method["name"], "sha256": method_sha256})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -88,15 +97,18 @@ class RunFolder:
         """The rows of `stats.jsonl`; where a resumed run repeated steps, the later rows count."""
         if not self.stats.exists():
             return []
-        rows: dict[int, dict[str, Any]] = {}
+        rows: list[dict[str, Any]] = []
         for line in self.stats.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
             except ValueError:  # cut off by a kill in the middle of a line
                 continue
-            rows = {step: kept for step, kept in rows.items() if step < row["step"]}
-            rows[row["step"]] = row
-        return list(rows.values())
+            if not isinstance(row, dict):
+                continue
+            if isinstance(step := row.get("step"), int):
+                rows = [kept for kept in rows if not isinstance(kept.get("step"), int) or kept["step"] < step]
+            rows.append(row)  # a method of somebody's own may log without steps
+        return rows
 
 
 def run_path(runs_dir: Path, config: RunConfig, dataset_name: str) -> Path:

@@ -90,6 +90,7 @@ def sample_to_file(
         for gap in todo
         for start in range(gap.start, gap.stop, batch_size)
     ]
+    world.barrier()  # all have read the same list of shards before the first one adds to it
     with progress, memory_errors(advice), torch.inference_mode():
         remaining = sum(map(len, batches))
         progress.start("sampling", count, "images", count - remaining)
@@ -139,8 +140,12 @@ def _gaps(done: list[range], count: int) -> list[range]:
 
 
 def _merge(shards: Path, labels: np.ndarray, image_shape: tuple[int, int, int]) -> Samples:
+    spans = _done(shards)
+    if gaps := _gaps(spans, len(labels)):
+        first = gaps[0]
+        raise SamplesError(f"{shards} lacks the samples {first.start} to {first.stop - 1}; the same command draws them")
     images = np.empty((len(labels), *image_shape), np.uint8)
-    for span in _done(shards):
+    for span in spans:
         if span.start >= len(labels):
             continue
         shard = read_samples(shards / f"{span.start:08d}-{span.stop:08d}.npz")

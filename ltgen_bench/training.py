@@ -51,9 +51,8 @@ class Trainer:
         if self.execution.channels_last:
             method.network.to(memory_format=torch.channels_last)
         self.images = ResidentImages(train_set, device)
-        weights = method.image_weights(self.images.labels.cpu())
         self.order = ImageOrder(
-            len(train_set), self.config.batch_size, context.seed, None if weights is None else weights.numpy()
+            len(train_set), self.config.batch_size, context.seed, _image_weights(method, self.images.labels.cpu())
         )
         self.flip = self.config.horizontal_flip and method.spec.horizontal_flip
         self.ema = ExponentialMovingAverage.of(method.network, self.config.ema_decay, self.config.ema_warmup)
@@ -305,6 +304,11 @@ class Trainer:
     def _start_from_weights(self) -> None:
         """Fine-tuning: start from the weights of `training.init_from`, a model of the same network."""
         if self.config.init_from is None:
+            if self.config.init_sha256 is not None:
+                raise CheckpointError(
+                    "this configuration started from other weights: give --set training.init_from=FILE, the file with "
+                    f"sha256 {self.config.init_sha256}"
+                )
             return
         load_initial(self.config.init_from, self.method.network, self.method.identity())
         if sha256_file(self.config.init_from) != self.config.init_sha256:
@@ -338,16 +342,32 @@ class Trainer:
         return nullcontext()
 
 
+def _image_weights(method: DiffusionMethod, labels: Tensor) -> np.ndarray | None:
+    """A method's weights of the training images; raises ConfigError for what is no probability of each image."""
+    weights = method.image_weights(labels)
+    if weights is None:
+        return None
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (len(labels),) or not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
+        raise ConfigError(
+            f"{type(method).__name__}.image_weights must return one finite number >= 0 for each of the {len(labels):,} "
+            f"training images, and some above 0; it returned {tuple(values.shape)}"
+        )
+    return values
+
+
 class _LossModule(nn.Module):
     """A method's losses as one module's forward, which is what DistributedDataParallel wraps."""
 
     def __init__(self, method: DiffusionMethod):
         super().__init__()
         self.network, self.extra = method.network, method.extra
-        self._losses = method.losses
+        self._losses, self._name = method.losses, type(method).__name__
 
     def forward(self, batch: DiffusionBatch) -> dict[str, Tensor]:
         losses = self._losses(batch)
+        if not isinstance(losses, dict) or not losses or any(loss.ndim for loss in losses.values()):
+            raise ConfigError(f"{self._name}.losses must return a dict of one or more scalar tensors by name")
         if dist.is_initialized():
             name = next(iter(losses))
             losses = {**losses, name: KeepInGraph.apply(losses[name], *self.parameters())}

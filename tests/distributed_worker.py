@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,8 +16,9 @@ from torch.nn.functional import normalize
 from baselines.coral import CORAL
 from ltgen_bench.distributed import gather_with_gradient, join_world, leave_world
 from ltgen_bench.errors import TrainingError
-from ltgen_bench.methods import DiffusionBatch
+from ltgen_bench.methods import DiffusionBatch, Method
 from ltgen_bench.resolve import ResolvedRun
+from ltgen_bench.sampling import sample_to_file
 
 RUNS = {
     "ddpm": {},
@@ -63,6 +66,28 @@ def gather(folder: Path, rank: int) -> None:
         save_file({"gradient": gradient / 2, "z": z.detach(), "kept": kept}, folder / "gather.safetensors")
 
 
+class Numbered(Method):
+    """Images that tell their seed, drawn slowly enough for a process that comes late to find some on disk."""
+
+    def fit(self, train_set: object, context: object) -> None: ...
+    def save(self, path: Path) -> None: ...
+    def load(self, path: Path) -> None: ...
+
+    def sample(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+        time.sleep(0.02)
+        return torch.tensor([seed % 256 for seed in seeds], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+
+
+def late_sampling(folder: Path) -> None:
+    world, run = join_world(), comparison_run("ddpm")
+    if world.rank == 1:
+        time.sleep(0.5)
+    config = run.config.model_copy(update={"method": {"name": "numbered"}})
+    sample_to_file(
+        Numbered(run.spec, config), folder / "late.npz", count=100, seed=3, key="k", batch_size=8, world=world
+    )
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     world = join_world()
@@ -86,6 +111,7 @@ def main(folder: Path) -> None:
     except TrainingError as error:  # on both processes, or this one would wait for ever
         (folder / f"broken-{world.rank}").write_text(str(error))
     world.barrier()
+    late_sampling(folder)
     leave_world()
 
 

@@ -178,6 +178,45 @@ def test_a_fixed_budget_is_kept(training: dict[str, object], message: str) -> No
     assert message in one_line(error)
 
 
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            {"training": {"label_drop": 0.0}, "sampling": {"guidance_scale": 0.8}},
+            "guidance_scale 0.8 needs a model that was also trained without labels",
+        ),
+        ({"training": {"label_drop": 1.0}}, "training.label_drop 1 teaches no classes"),
+        (
+            {"training": {"label_drop": 0.0}, "sampling": {"conditioning": "none"}},
+            "conditioning none needs training without labels",
+        ),
+        ({"sampling": {"conditioning": "none", "guidance_scale": 1.0}}, "guidance_scale needs classes"),
+        ({"sampling": {"eta": 0.5, "sampler": "ddpm"}}, "sampling.eta is DDIM's; the sampler ddpm does not read it"),
+    ],
+)
+def test_what_training_does_not_teach_cannot_be_sampled(layers: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve(layers, ROOT)
+    assert message in one_line(error)
+
+
+def test_a_version_of_a_data_set_takes_its_recipe() -> None:
+    """`cifar10lt-0.02` is no other task than `cifar10lt`; where there is no recipe, that is said."""
+
+    def settings(method: str, **dataset: object) -> tuple[object, ...]:
+        found = resolve({"method": method, "dataset": dataset}, ROOT)
+        return found.config.sampling.guidance_scale, found.config.training.steps, found.notes
+
+    assert settings("t2h", name="cifar10lt", imbalance=0.02) == settings("t2h", name="cifar10lt")
+    assert settings("t2h", name="cifar10lt", imbalance=0.02)[:2] != (0.0, 150_000)
+    assert settings("cbdm", name="cifar10", per_class=50) == settings("cbdm", name="cifar10")
+    of_m2m, of_five = (resolve({"method": "cbdm", "dataset": name}, ROOT) for name in ("celeba5-m2m", "celeba5"))
+    assert of_m2m.config.training == of_five.config.training
+    assert of_m2m.config.method == of_five.config.method
+    (note,) = resolve({"method": "t2h", "dataset": "tinyimagenet-lt"}, ROOT).notes
+    assert note == "no recipe for t2h on tinyimagenet-lt: settings are those for 64 px, guidance is 0"
+
+
 def test_overriding_a_protocol_renames_it() -> None:
     plain = Protocol(**resolve_protocol({"name": "digits-1k.v1"}))
     assert plain == PROTOCOLS["digits-1k.v1"]

@@ -18,6 +18,8 @@ from torch.nn.functional import normalize
 from ltgen_bench.checkpoints import read
 from ltgen_bench.distributed import World, gather_with_gradient, join_world
 from ltgen_bench.errors import ConfigError
+from ltgen_bench.samples import read_samples
+from ltgen_bench.seeding import sample_seeds
 
 HERE = Path(__file__).parent
 
@@ -74,6 +76,11 @@ def test_gathered_rows_carry_their_gradient(two_processes: Path) -> None:
     torch.testing.assert_close(found["z"], z.detach())
     torch.testing.assert_close(found["gradient"], gradient)
     assert found["kept"].tolist() == [True, True, False, False, True, False]
+
+
+def test_a_process_that_comes_late_draws_its_own_share(two_processes: Path) -> None:
+    samples = read_samples(two_processes / "late.npz")
+    assert samples.images[:, 0, 0, 0].tolist() == [seed % 256 for seed in sample_seeds(3, range(100))]
 
 
 def test_parameters_that_one_process_does_not_use_do_no_harm(two_processes: Path) -> None:

@@ -18,7 +18,7 @@ from ltgen_bench.seeding import uniform_labels
 @pytest.fixture
 def method(quick_run: Any) -> Any:
     """An untrained network whose output layer is not nearly zero, so that its kernels matter."""
-    method = quick_run(sampling={"guidance_scale": 0.7}).make_method()
+    method = quick_run(sampling={"guidance_scale": 0.7}, training={"label_drop": 0.1}).make_method()
     with torch.no_grad():
         generator = torch.Generator().manual_seed(0)
         for parameter in method.network.parameters():
@@ -73,6 +73,20 @@ def test_shards_of_other_weights_are_not_used(method: Any, tmp_path: Path, monke
     fresh = draw(method, tmp_path / "s.npz", key="new")
     assert fresh.sha256() == draw(method, tmp_path / "t.npz").sha256()
     shutil.rmtree(tmp_path / ".s-shards-old")
+
+
+def test_a_missing_shard_is_no_image(method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no process has drawn must not become whatever the memory held."""
+    real = sampling.write_samples
+    monkeypatch.setattr(
+        sampling,
+        "write_samples",
+        lambda path, samples: None if path.name.startswith("00000008") else real(path, samples),
+    )
+    with pytest.raises(SamplesError, match="lacks the samples 8 to 15; the same command draws them"):
+        draw(method, tmp_path / "s.npz", batch_size=8)
+    monkeypatch.undo()
+    assert draw(method, tmp_path / "s.npz").sha256() == draw(method, tmp_path / "whole.npz").sha256()
 
 
 def test_a_diverged_model_is_reported(method: Any, tmp_path: Path) -> None:

@@ -139,7 +139,9 @@ def test_labels_drop_by_sample_or_by_batch() -> None:
 
 @pytest.mark.parametrize(("drop", "unit"), [(1.0, "sample"), (0.5, "batch")])
 def test_the_method_sees_dropped_labels_as_such(drop: float, unit: str, tmp_path: Path) -> None:
-    run = tiny_run(training={"steps": 8, "label_drop": drop, "label_drop_unit": unit})
+    conditioning = "none" if drop == 1 else "class"
+    training = {"steps": 8, "label_drop": drop, "label_drop_unit": unit}
+    run = tiny_run(training=training, sampling={"conditioning": conditioning})
     trainer, seen = make_trainer(run, tmp_path), []
     losses = trainer.method.losses
     trainer.method.losses = lambda batch: (seen.append(batch), losses(batch))[1]  # type: ignore[method-assign, func-returns-value]
@@ -214,8 +216,16 @@ def test_what_training_starts_from_is_part_of_the_configuration(pretrained: Path
     moved.write_bytes(pretrained.read_bytes())
     again = tiny_run("coral", training={"init_from": str(moved)})
     assert again.config.hash() == tuned.config.hash()  # the content counts, not the place
+    other = tiny_run("coral", training={"init_from": str(moved), "init_sha256": "0" * 64})
     with pytest.raises(CheckpointError, match="has changed"):
-        tiny_run("coral", training={"init_from": str(moved), "init_sha256": "0" * 64})
+        make_trainer(other, tmp_path / "other").run()
+    with pytest.raises(ConfigError, match="init_sha256"):
+        tiny_run("coral", training={"init_sha256": "hello"})
+    # a recipe names the weights by their hash only: it must not train from nothing under that name
+    recipe = tiny_run("coral", training={"init_sha256": tuned.config.training.init_sha256})
+    assert recipe.config.hash() == tuned.config.hash()
+    with pytest.raises(CheckpointError, match=r"give --set training\.init_from=FILE"):
+        make_trainer(recipe, tmp_path / "recipe").run()
     with pytest.raises(CheckpointError, match="there is no file"):
         tiny_run("coral", training={"init_from": str(tmp_path / "nothing")})
     # a trained run outlives the file that it started from; training anew does not
@@ -241,6 +251,25 @@ def test_weights_of_another_network_are_refused(
         make_trainer(run, tmp_path / "tuned").run()
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "tuned").exists()
+
+
+@pytest.mark.parametrize(
+    "weights", [torch.ones(10), torch.zeros(405), torch.full((405,), float("nan")), -torch.ones(405)],
+    ids=["one a class", "zeros", "nan", "negative"],
+)  # fmt: skip
+def test_image_weights_are_one_for_each_image(weights: torch.Tensor, tmp_path: Path, monkeypatch) -> None:
+    run = tiny_run("ddpm-resampling")
+    monkeypatch.setattr(run.method_class, "image_weights", lambda self, labels: weights)
+    with pytest.raises(ConfigError, match="image_weights must return one finite number >= 0 for each of the 405"):
+        make_trainer(run, tmp_path)
+
+
+@pytest.mark.parametrize("losses", [{}, {"a": torch.ones(4)}, torch.ones(())], ids=["none", "a vector", "no dict"])
+def test_losses_are_scalars_by_name(losses: object, tmp_path: Path, monkeypatch) -> None:
+    run = tiny_run()
+    monkeypatch.setattr(run.method_class, "losses", lambda self, batch: losses)
+    with pytest.raises(ConfigError, match="losses must return a dict of one or more scalar tensors"):
+        make_trainer(run, tmp_path).run()
 
 
 # Checkpoints that do not belong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,6 +76,8 @@ def run(
 
     record = work.run_all()
     leave_world()
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process prints
     if as_json:
         o.print_json(record.model_dump(mode="json"))
         return
@@ -122,6 +125,8 @@ def train(
 
     facts = work.train_only()
     leave_world()
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         o.print_json({"run": str(work.folder.path), "checkpoint": str(work.folder.model), **facts})
     else:
@@ -155,21 +160,28 @@ def sample(
     folder = RunFolder(run_folder)
     if not folder.config.is_file():
         raise ConfigError(f"{run_folder} is no run: it has no config.toml; give a folder that 'train' or 'run' made")
-    if not folder.model.is_file():
-        raise CheckpointError(
-            f"{run_folder} is not trained to its end; go on with: ltgen-bench train --config {folder.config}"
-        )
     for override in overrides:
         if not override.startswith(("sampling.", "execution.")):
             raise ConfigError(f"--set {override}: sampling takes the keys sampling.* and execution.* only")
     layers = o.configuration_layers(config=folder.config, overrides=overrides, device=device)
     work = _prepare(layers, Path(), run_folder, data_root, [], plugins, quiet, check=False)
+    if not work.folder.model.is_file():
+        raise CheckpointError(
+            f"{run_folder} is not trained to its end; go on with: "
+            f"ltgen-bench train --config {folder.config} --run-dir {run_folder}"
+        )
+    from ltgen_bench.distributed import leave_world
+
     path, digest = work.sample_only(count, seed, out)
+    leave_world()
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         o.print_json({"samples": str(path), "sha256": digest})
     else:
+        free = " --set sampling.conditioning=none" if work.config.sampling.conditioning == "none" else ""
         o.print_tables(
-            [f"samples  {path}", f"next     ltgen-bench evaluate {path} --dataset {work.config.dataset.name}"]
+            [f"samples  {path}", f"next     ltgen-bench evaluate {path} --dataset {work.config.dataset.name}{free}"]
         )
 
 
@@ -194,6 +206,8 @@ def _prepare(
     resolved = resolve(layers, data_root)
     where, progress = o.places(data_root, weights), o.make_progress(quiet)
     work = Run.at(resolved, runs_dir.expanduser(), where, progress, run_dir)
+    for note in resolved.notes:
+        progress.say(f"note: {note}")
     if check:
         prepare(resolved, where, progress, evaluate=evaluate)
     return work
@@ -233,6 +247,7 @@ def _print_plan(work: Run, as_json: bool) -> None:
         f"# data set          {dataset.name}: {dataset.total:,} images of {'x'.join(map(str, dataset.image_shape))}, "
         f"{dataset.class_count} classes, {max(counts):,} ... {min(counts):,} a class",
     ]
+    lines += [f"# note              {note}" for note in work.resolved.notes]
     lines += [f"# {key.replace('_', ' '):<24} {_readable(key, value)}" for key, value in cost.items()]
     lines += [f"# MISSING           {file}" for file in missing] or ["# everything it needs is there"]
     print("\n".join(lines))

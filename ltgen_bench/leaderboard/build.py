@@ -63,6 +63,8 @@ def recipe_toml(entry: Entry) -> str | None:
         "# made by ltgen-bench leaderboard build from the record; runs again with\n"
         f"#   ltgen-bench run --config <this file> --seed {seed}\n\n"
     )
+    if start := (config.get("training") or {}).get("init_sha256"):
+        head += f"# It started from other weights: add --set training.init_from=FILE, with the sha256\n# {start}\n\n"
     return head + tomli_w.dumps(_without_none(config))
 
 
