@@ -88,7 +88,11 @@ def configuration_layers(
     seed: int | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """The user's layers, later ones winning: the file, the options, `--set`."""
+    """The user's layers, later ones winning: the file, the options, `--set`.
+
+    A protocol named in the options replaces the file's whole section: a run's config.toml has every field of its own
+    protocol, which would otherwise be measured under the new name.
+    """
     options: dict[str, Any] = {
         "method": {"name": method},
         "dataset": {
@@ -106,7 +110,10 @@ def configuration_layers(
         section: {key: value for key, value in values.items() if value is not None}
         for section, values in options.items()
     }
-    layers = [read_toml(config) if config else {}, {section: values for section, values in given.items() if values}]
+    file = read_toml(config) if config else {}
+    if protocol is not None:
+        file.pop("protocol", None)
+    layers = [file, {section: values for section, values in given.items() if values}]
     if seed is not None:
         layers.append({"seed": seed})
     layers.append(parse_overrides(overrides))
