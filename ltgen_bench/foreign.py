@@ -16,6 +16,7 @@ from ltgen_bench.report import write_figures
 from ltgen_bench.resolve import ResolvedRun
 from ltgen_bench.sample_sources import resize_samples
 from ltgen_bench.samples import Samples
+from ltgen_bench.storage import sha256_json
 
 
 def evaluate_foreign(
@@ -31,7 +32,7 @@ def evaluate_foreign(
     out: Path | None,
     before: Callable[[], None],
 ) -> tuple[Path, Record]:
-    """Measure samples and write record and figures to `out`, by default `runs_dir/<data set>/evaluated/<sha256>/`.
+    """Measure samples and write record and figures to `out`, by default to their own folder (`evaluated_path`).
 
     `before` is called between the checks that need nothing and those that need data and weights.
     """
@@ -77,7 +78,20 @@ def evaluate_foreign(
             peak_memory_bytes=peak_memory_bytes(),
         ),
     )
-    folder = out or runs_dir / dataset.name / "evaluated" / evaluation.samples.sha256[:10]
+    folder = out or evaluated_path(runs_dir, record)
     write_figures(folder, record, samples, dataset.train())
     write_record(folder / "record.json", record)
     return folder, record
+
+
+def evaluated_path(runs_dir: Path, record: Record) -> Path:
+    """`runs_dir/<data set>/evaluated/<samples>-<everything else that was asked for>/`, ten digits of a sha256 each.
+
+    The same command again meets its own folder; the same samples on another data set, by another protocol, in other
+    weights, or under another name or seed never write over a record.
+    """
+    asked = record.model_dump(
+        mode="json", include={"dataset", "protocol_hash", "extractors", "method", "seed", "samples"}
+    )
+    name = f"{record.samples.sha256[:10]}-{sha256_json(asked)[:10]}"
+    return runs_dir / record.dataset.name / "evaluated" / name

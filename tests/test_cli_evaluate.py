@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from conftest import Cli
 
+import ltgen_bench
+from ltgen_bench.foreign import evaluated_path
+from ltgen_bench.record import MethodPart, read_record
 from ltgen_bench.samples import Samples, write_samples
 
 
@@ -58,3 +61,41 @@ def test_a_named_protocol_replaces_that_of_a_configuration_file(cli: Cli, run_fo
     assert plan["protocol"]["name"] == "digits-1k.v1"
     assert plan["protocol"]["samples"] == 1000
     assert plan["training"]["steps"] == 12  # what is no protocol stays
+
+
+def other_weights(path: Path) -> Path:
+    """The bundled digits network with one tensor scaled: right in form, another file."""
+    from safetensors.numpy import load_file, save_file
+
+    state = load_file(Path(ltgen_bench.__file__).parent / "features" / "weights" / "digits_cnn.safetensors")
+    first = next(iter(state))
+    save_file({**state, first: state[first] * np.float32(1.01)}, path)
+    return path
+
+
+def test_no_evaluation_writes_over_another(cli: Cli, tmp_path: Path) -> None:
+    write_samples(tmp_path / "s.npz", some_samples())
+    weights = other_weights(tmp_path / "mine.safetensors")
+    command = ["s.npz", "-d", "digits-lt", "--set", "protocol.prd_runs=1"]
+    evaluated(cli, *command)
+    (first,) = tmp_path.rglob("record.json")
+    before = first.read_bytes()
+    evaluated(cli, *command, "--weights", f"digits-cnn={weights}")
+    assert first.read_bytes() == before
+    evaluated(cli, *command)  # again: the first one's folder, and no more
+    assert len(list(tmp_path.rglob("record.json"))) == 2
+
+    record = read_record(first)
+    assert first.parent == evaluated_path(tmp_path / "runs", record)
+    assert first.parent.name.startswith(record.samples.sha256[:10] + "-")
+    others = [
+        {"seed": 1},
+        {"method": MethodPart(name="my GAN", title="my GAN")},
+        {"protocol_hash": "0" * 16},
+        {"dataset": record.dataset.model_copy(update={"fingerprint": "0" * 64})},
+        {"samples": record.samples.model_copy(update={"labelled": False})},
+    ]
+    changed = [record.model_copy(update=update) for update in others]
+    assert len({evaluated_path(Path(), each) for each in (record, *changed)}) == 1 + len(others)
+    later = record.timing.model_copy(update={"created": "2030-01-01T00:00:00Z"})
+    assert evaluated_path(tmp_path / "runs", record.model_copy(update={"timing": later})) == first.parent
