@@ -13,7 +13,7 @@ import torch
 from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
 from ltgen_bench.devices import memory_errors, resolve_device
-from ltgen_bench.errors import MissingFileError, SamplesError
+from ltgen_bench.errors import ConfigError, MissingFileError, SamplesError
 from ltgen_bench.features import (
     ExtractedFeatures,
     Extractor,
@@ -81,6 +81,17 @@ def missing_weights(protocol: Protocol, places: EvaluationPlaces) -> dict[str, M
         for name in dict.fromkeys((protocol.extractor, protocol.manifold_extractor))
     }
     return {name: missing for name, missing in found.items() if missing is not None}
+
+
+def refuse_unused_weights(protocol: Protocol, places: EvaluationPlaces) -> None:
+    """Raise ConfigError for weights of an extractor that `protocol` does not use: they were meant to count."""
+    used = dict.fromkeys((protocol.extractor, protocol.manifold_extractor))
+    for name, file in places.weights.items():
+        if name not in used:
+            raise ConfigError(
+                f"weights of {name} are given ({file}) and protocol {protocol.name} uses {' and '.join(used)}; "
+                "leave them out, or choose the extractor with --features"
+            )
 
 
 def evaluate(
@@ -185,6 +196,7 @@ def evaluate_samples(
     """
     progress = progress or Progress()
     check_samples(samples, dataset)
+    refuse_unused_weights(protocol, places)
     if missing := missing_weights(protocol, places):
         raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
     with memory_errors("try a smaller --set execution.evaluation_batch_size"):

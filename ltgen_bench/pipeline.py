@@ -19,7 +19,13 @@ from ltgen_bench.devices import cpu_threads, resolve_device
 from ltgen_bench.distributed import World, join_world
 from ltgen_bench.environment import code_state, environment, peak_memory_bytes
 from ltgen_bench.errors import ConfigError, MissingFileError, UserError
-from ltgen_bench.evaluation import Evaluation, EvaluationPlaces, evaluate_samples, missing_weights
+from ltgen_bench.evaluation import (
+    Evaluation,
+    EvaluationPlaces,
+    evaluate_samples,
+    missing_weights,
+    refuse_unused_weights,
+)
 from ltgen_bench.features import download_weights, extractor_info
 from ltgen_bench.methods import DiffusionMethod, FitContext, Method
 from ltgen_bench.progress import Progress
@@ -38,6 +44,7 @@ def prepare(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progress,
     could not be had.
     """
     resolve_device(resolved.config.execution.device)
+    refuse_unused_weights(resolved.config.protocol, places)
     problems = []
     if resolved.dataset.missing_files():
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Cli
+from conftest import Cli, refused
 
 import ltgen_bench
 from ltgen_bench.foreign import evaluated_path
@@ -71,6 +71,31 @@ def other_weights(path: Path) -> Path:
     first = next(iter(state))
     save_file({**state, first: state[first] * np.float32(1.01)}, path)
     return path
+
+
+@pytest.mark.parametrize(
+    ("weights", "part"),
+    [
+        ("digit-cnn", "unknown feature extractor 'digit-cnn'; did you mean 'digits-cnn'?"),
+        ("vgg16-fc2", "weights of vgg16-fc2 are given (w.pth) and protocol digits-1k.v1 uses digits-cnn; leave"),
+    ],
+)
+def test_weights_that_nothing_would_use(cli: Cli, tmp_path: Path, weights: str, part: str) -> None:
+    write_samples(tmp_path / "s.npz", some_samples())
+    option = ["--weights", f"{weights}=w.pth", "--quiet"]
+    assert part in refused(cli("evaluate", "s.npz", "-d", "digits-lt", *option))
+    for more in ([], ["--dry-run"]):
+        assert part in refused(cli("run", *option, *more))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--dataset=digits-lt", "--imbalance=.1", "--per-class=9", "--path=x", "--reference-path=x", "--image-size=8"],
+)
+def test_a_run_takes_no_other_data_set(cli: Cli, run_folder: Path, option: str) -> None:
+    line = refused(cli("evaluate", run_folder, option))
+    assert f"is a run and knows its data set; leave out {option.partition('=')[0]}\n" in line
 
 
 def test_no_evaluation_writes_over_another(cli: Cli, tmp_path: Path) -> None:

@@ -121,8 +121,9 @@ def configuration_layers(
 
 
 def places(data_root: Path, weights: list[str]) -> EvaluationPlaces:
-    """Where weights and caches live."""
+    """Where weights and caches live; raises UnknownNameError for weights of an extractor that is not registered."""
     from ltgen_bench.evaluation import EvaluationPlaces
+    from ltgen_bench.features import extractor_info
 
     own = {}
     for entry in weights:
@@ -131,6 +132,7 @@ def places(data_root: Path, weights: list[str]) -> EvaluationPlaces:
             raise ConfigError(
                 f"--weights wants EXTRACTOR=FILE, as in inception-v3-fid=/path/weights.pth; got {entry!r}"
             )
+        extractor_info(name)  # asked only whether there is one
         own[name] = Path(file).expanduser()
     return EvaluationPlaces(data_root.expanduser(), own)
 
