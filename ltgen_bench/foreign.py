@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ltgen_bench.devices import resolve_device
+from ltgen_bench.devices import cpu_threads, resolve_device
 from ltgen_bench.environment import code_state, environment, peak_memory_bytes
 from ltgen_bench.evaluation import EvaluationPlaces, check_samples, custom_protocol, evaluate_samples
 from ltgen_bench.pipeline import now
@@ -49,17 +49,19 @@ def evaluate_foreign(
     before()
     started = time.monotonic()
     device = resolve_device(config.execution.device)
-    evaluation = evaluate_samples(
-        samples,
-        dataset,
-        protocol,
-        places=places,
-        device=device,
-        batch_size=config.execution.evaluation_batch_size,
-        progress=progress,
-        resized_from=resized_from,
-        labelled=config.sampling.conditioning == "class",
-    )
+    with cpu_threads(config.execution.threads):
+        evaluation = evaluate_samples(
+            samples,
+            dataset,
+            protocol,
+            places=places,
+            device=device,
+            batch_size=config.execution.evaluation_batch_size,
+            progress=progress,
+            resized_from=resized_from,
+            labelled=config.sampling.conditioning == "class",
+        )
+        surroundings = environment(device)  # inside: it says how many threads there were
     record = Record(
         method=MethodPart(name=name, title=name),
         dataset=evaluation.dataset,
@@ -70,7 +72,7 @@ def evaluate_foreign(
         samples=evaluation.samples,
         extractors=evaluation.extractors,  # type: ignore[arg-type]
         metrics=MetricsPart.model_validate(evaluation.to_dict()),
-        environment=environment(device),
+        environment=surroundings,
         code=code_state(),
         timing=TimingPart(
             created=now(),

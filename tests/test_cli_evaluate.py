@@ -98,6 +98,12 @@ def test_a_run_takes_no_other_data_set(cli: Cli, run_folder: Path, option: str) 
     assert f"is a run and knows its data set; leave out {option.partition('=')[0]}\n" in line
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_threads_that_are_asked_for(cli: Cli, run_folder: Path, threads: int) -> None:
+    record = evaluated(cli, run_folder, "--set", f"execution.threads={threads}")
+    assert record["environment"]["threads"] == threads
+
+
 def test_no_evaluation_writes_over_another(cli: Cli, tmp_path: Path) -> None:
     write_samples(tmp_path / "s.npz", some_samples())
     weights = other_weights(tmp_path / "mine.safetensors")
