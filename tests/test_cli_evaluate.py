@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Cli, refused
+from conftest import QUICK_OPTIONS, Cli, refused
 
 import ltgen_bench
 from ltgen_bench.foreign import evaluated_path
@@ -102,6 +102,22 @@ def test_a_run_takes_no_other_data_set(cli: Cli, run_folder: Path, option: str) 
 def test_the_threads_that_are_asked_for(cli: Cli, run_folder: Path, threads: int) -> None:
     record = evaluated(cli, run_folder, "--set", f"execution.threads={threads}")
     assert record["environment"]["threads"] == threads
+
+
+def test_a_finished_run_is_not_passed_off_as_measured_with_other_weights(cli: Cli, tmp_path: Path) -> None:
+    weights = ["--weights", f"digits-cnn={other_weights(tmp_path / 'mine.safetensors')}"]
+    code, _, err = cli("run", *QUICK_OPTIONS, "--quiet")
+    assert code == 0, err
+    (file,) = tmp_path.rglob("record.json")
+    folder, before = file.parent, file.read_bytes()
+    line = refused(cli("run", *QUICK_OPTIONS, *weights, "--quiet"))
+    assert "was measured with other weights of digits-cnn (sha256 b1360775b603..., and not" in line
+    assert cli("run", *QUICK_OPTIONS, "--quiet")[0] == 0
+    # what the line proposes
+    assert f"'ltgen-bench evaluate {folder.relative_to(tmp_path)}'" in line
+    new, old = evaluated(cli, folder, *weights), json.loads(before)
+    assert new["extractors"]["features"]["weights_sha256"] != old["extractors"]["features"]["weights_sha256"]
+    assert file.read_bytes() == before
 
 
 def test_no_evaluation_writes_over_another(cli: Cli, tmp_path: Path) -> None:
