@@ -142,7 +142,9 @@ def as_samples(images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> Samp
     """Check arrays given in Python; the channels may come first or last."""
     images, labels = np.asarray(images), np.asarray(labels)
     channels, height, width = dataset.image_shape
-    if images.ndim == 4 and images.shape[1:] == (height, width, channels) != (channels, height, width):
+    if images.ndim != 4:
+        raise SamplesError(f"images have the shape {images.shape}; they must be (N, H, W, C) or (N, C, H, W)")
+    if images.shape[1:] == (height, width, channels) != (channels, height, width):
         images = images.transpose(0, 3, 1, 2)
     if images.dtype != np.uint8:
         raise SamplesError(f"images have the dtype {images.dtype}; they must be uint8, 0 ... 255")
@@ -199,6 +201,8 @@ def evaluate_samples(
     refuse_unused_weights(protocol, places)
     if missing := missing_weights(protocol, places):
         raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
+    if device.type != "cuda":  # features and distances need float64, which MPS has not
+        device = torch.device("cpu")
     with memory_errors("try a smaller --set execution.evaluation_batch_size"):
         return _evaluate(samples, dataset, protocol, places, device, batch_size, progress, resized_from, labelled)
 
