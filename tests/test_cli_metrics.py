@@ -144,6 +144,7 @@ def test_without_labels_there_is_no_table_of_classes(cli: Cli, tmp_path: Path) -
         (["--set", "kk=3"], "unknown metric setting 'kk'"),
         (["--set", "k=three"], "k wants a value of type int"),
         (["--set", "k=0"], "k = 0: must be at least 1"),
+        (["--only", "prd", "--set", "prd_beta=1e200"], "prd_beta = 1e+200: must be greater than 1"),
         (["--dataset", "digit-lt"], "did you mean 'digits-lt'?"),
     ],
 )
