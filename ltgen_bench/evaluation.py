@@ -69,9 +69,11 @@ class EvaluationPlaces:
         """The folder of downloaded weights."""
         return self.data_root / "weights"
 
-    def feature_cache(self) -> FeatureCache | None:
-        """The cache of extracted features, keyed by content."""
-        return FeatureCache(self.data_root / ".cache" / "features") if self.cache else None
+    def feature_cache(self, progress: Progress) -> FeatureCache | None:
+        """The cache of extracted features, keyed by content; when it cannot be written, `progress` hears it."""
+        if not self.cache:
+            return None
+        return FeatureCache(self.data_root / ".cache" / "features", lambda text: progress.say(f"warning: {text}"))
 
 
 def missing_weights(protocol: Protocol, places: EvaluationPlaces) -> dict[str, MissingFile]:
@@ -230,7 +232,7 @@ def _evaluate(
             precision=protocol.extractor_precision,
         )
     main, manifold = loaded[protocol.extractor], loaded[protocol.manifold_extractor]
-    cache = places.feature_cache()
+    cache = places.feature_cache(progress)
 
     def features(what: str, images: np.ndarray, extractor: Extractor) -> ExtractedFeatures:
         def found_in_cache(count: int) -> None:

@@ -120,6 +120,15 @@ def test_a_finished_run_is_not_passed_off_as_measured_with_other_weights(cli: Cl
     assert file.read_bytes() == before
 
 
+def test_a_data_root_that_cannot_be_written_is_a_warning(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".cache").write_text("in the way")
+    code, out, err = cli("evaluate", run_folder, "--json")
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["fid"] > 0
+    assert err.count("warning: features are not kept in data/.cache/features: cannot write data/.cache/") == 1
+
+
 def test_no_evaluation_writes_over_another(cli: Cli, tmp_path: Path) -> None:
     write_samples(tmp_path / "s.npz", some_samples())
     weights = other_weights(tmp_path / "mine.safetensors")
