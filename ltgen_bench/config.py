@@ -107,7 +107,7 @@ class ExecutionConfig(Section):
     """Where and how it is computed; nothing in here changes what is computed (up to rounding)."""
 
     device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
-    threads: NotNegative = 0  # CPU threads; 0: PyTorch's own choice
+    threads: NotNegative = 0  # CPU threads; 0: the libraries' own choice
     compile: bool = False  # torch.compile the network
     channels_last: bool = False  # memory format of the network and its inputs
     checkpoint_every: Positive = 2000  # steps

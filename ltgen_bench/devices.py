@@ -43,14 +43,25 @@ def describe_device(device: torch.device) -> str:
 
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Use `count` CPU threads inside; 0 leaves PyTorch's choice. Tiny networks are faster on one."""
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
+    """Use `count` CPU threads inside, in PyTorch and in linear algebra and clustering; 0 leaves the libraries' choice.
+
+    Tiny networks are faster on one.
+    """
+    if not count:
         yield
-    finally:
-        torch.set_num_threads(before)
+        return
+    # NumPy, SciPy and scikit-learn have thread pools of their own, and only those that are loaded can be limited
+    import scipy.linalg  # noqa: F401
+    import sklearn  # noqa: F401
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    before = torch.get_num_threads()
+    with threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import torch
 from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
 from ltgen_bench.devices import memory_errors, resolve_device
-from ltgen_bench.errors import MissingFileError, SamplesError
+from ltgen_bench.errors import ConfigError, MissingFileError, SamplesError
 from ltgen_bench.features import (
     ExtractedFeatures,
     Extractor,
@@ -69,9 +69,11 @@ class EvaluationPlaces:
         """The folder of downloaded weights."""
         return self.data_root / "weights"
 
-    def feature_cache(self) -> FeatureCache | None:
-        """The cache of extracted features, keyed by content."""
-        return FeatureCache(self.data_root / ".cache" / "features") if self.cache else None
+    def feature_cache(self, progress: Progress) -> FeatureCache | None:
+        """The cache of extracted features, keyed by content; when it cannot be written, `progress` hears it."""
+        if not self.cache:
+            return None
+        return FeatureCache(self.data_root / ".cache" / "features", lambda text: progress.say(f"warning: {text}"))
 
 
 def missing_weights(protocol: Protocol, places: EvaluationPlaces) -> dict[str, MissingFile]:
@@ -81,6 +83,17 @@ def missing_weights(protocol: Protocol, places: EvaluationPlaces) -> dict[str, M
         for name in dict.fromkeys((protocol.extractor, protocol.manifold_extractor))
     }
     return {name: missing for name, missing in found.items() if missing is not None}
+
+
+def refuse_unused_weights(protocol: Protocol, places: EvaluationPlaces) -> None:
+    """Raise ConfigError for weights of an extractor that `protocol` does not use: they were meant to count."""
+    used = dict.fromkeys((protocol.extractor, protocol.manifold_extractor))
+    for name, file in places.weights.items():
+        if name not in used:
+            raise ConfigError(
+                f"weights of {name} are given ({file}) and protocol {protocol.name} uses {' and '.join(used)}; "
+                "leave them out, or choose the extractor with --features"
+            )
 
 
 def evaluate(
@@ -131,7 +144,9 @@ def as_samples(images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> Samp
     """Check arrays given in Python; the channels may come first or last."""
     images, labels = np.asarray(images), np.asarray(labels)
     channels, height, width = dataset.image_shape
-    if images.ndim == 4 and images.shape[1:] == (height, width, channels) != (channels, height, width):
+    if images.ndim != 4:
+        raise SamplesError(f"images have the shape {images.shape}; they must be (N, H, W, C) or (N, C, H, W)")
+    if images.shape[1:] == (height, width, channels) != (channels, height, width):
         images = images.transpose(0, 3, 1, 2)
     if images.dtype != np.uint8:
         raise SamplesError(f"images have the dtype {images.dtype}; they must be uint8, 0 ... 255")
@@ -185,8 +200,11 @@ def evaluate_samples(
     """
     progress = progress or Progress()
     check_samples(samples, dataset)
+    refuse_unused_weights(protocol, places)
     if missing := missing_weights(protocol, places):
         raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
+    if device.type != "cuda":  # features and distances need float64, which MPS has not
+        device = torch.device("cpu")
     with memory_errors("try a smaller --set execution.evaluation_batch_size"):
         return _evaluate(samples, dataset, protocol, places, device, batch_size, progress, resized_from, labelled)
 
@@ -214,7 +232,7 @@ def _evaluate(
             precision=protocol.extractor_precision,
         )
     main, manifold = loaded[protocol.extractor], loaded[protocol.manifold_extractor]
-    cache = places.feature_cache()
+    cache = places.feature_cache(progress)
 
     def features(what: str, images: np.ndarray, extractor: Extractor) -> ExtractedFeatures:
         def found_in_cache(count: int) -> None:

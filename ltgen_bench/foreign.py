@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ltgen_bench.devices import resolve_device
+from ltgen_bench.devices import cpu_threads, resolve_device
 from ltgen_bench.environment import code_state, environment, peak_memory_bytes
 from ltgen_bench.evaluation import EvaluationPlaces, check_samples, custom_protocol, evaluate_samples
 from ltgen_bench.pipeline import now
@@ -16,6 +16,7 @@ from ltgen_bench.report import write_figures
 from ltgen_bench.resolve import ResolvedRun
 from ltgen_bench.sample_sources import resize_samples
 from ltgen_bench.samples import Samples
+from ltgen_bench.storage import sha256_json
 
 
 def evaluate_foreign(
@@ -31,7 +32,7 @@ def evaluate_foreign(
     out: Path | None,
     before: Callable[[], None],
 ) -> tuple[Path, Record]:
-    """Measure samples and write record and figures to `out`, by default `runs_dir/<data set>/evaluated/<sha256>/`.
+    """Measure samples and write record and figures to `out`, by default to their own folder (`evaluated_path`).
 
     `before` is called between the checks that need nothing and those that need data and weights.
     """
@@ -48,17 +49,19 @@ def evaluate_foreign(
     before()
     started = time.monotonic()
     device = resolve_device(config.execution.device)
-    evaluation = evaluate_samples(
-        samples,
-        dataset,
-        protocol,
-        places=places,
-        device=device,
-        batch_size=config.execution.evaluation_batch_size,
-        progress=progress,
-        resized_from=resized_from,
-        labelled=config.sampling.conditioning == "class",
-    )
+    with cpu_threads(config.execution.threads):
+        evaluation = evaluate_samples(
+            samples,
+            dataset,
+            protocol,
+            places=places,
+            device=device,
+            batch_size=config.execution.evaluation_batch_size,
+            progress=progress,
+            resized_from=resized_from,
+            labelled=config.sampling.conditioning == "class",
+        )
+        surroundings = environment(device)  # inside: it says how many threads there were
     record = Record(
         method=MethodPart(name=name, title=name),
         dataset=evaluation.dataset,
@@ -69,7 +72,7 @@ def evaluate_foreign(
         samples=evaluation.samples,
         extractors=evaluation.extractors,  # type: ignore[arg-type]
         metrics=MetricsPart.model_validate(evaluation.to_dict()),
-        environment=environment(device),
+        environment=surroundings,
         code=code_state(),
         timing=TimingPart(
             created=now(),
@@ -77,7 +80,20 @@ def evaluate_foreign(
             peak_memory_bytes=peak_memory_bytes(),
         ),
     )
-    folder = out or runs_dir / dataset.name / "evaluated" / evaluation.samples.sha256[:10]
+    folder = out or evaluated_path(runs_dir, record)
     write_figures(folder, record, samples, dataset.train())
     write_record(folder / "record.json", record)
     return folder, record
+
+
+def evaluated_path(runs_dir: Path, record: Record) -> Path:
+    """`runs_dir/<data set>/evaluated/<samples>-<everything else that was asked for>/`, ten digits of a sha256 each.
+
+    The same command again meets its own folder; the same samples on another data set, by another protocol, in other
+    weights, or under another name or seed never write over a record.
+    """
+    asked = record.model_dump(
+        mode="json", include={"dataset", "protocol_hash", "extractors", "method", "seed", "samples"}
+    )
+    name = f"{record.samples.sha256[:10]}-{sha256_json(asked)[:10]}"
+    return runs_dir / record.dataset.name / "evaluated" / name

@@ -19,8 +19,14 @@ from ltgen_bench.devices import cpu_threads, resolve_device
 from ltgen_bench.distributed import World, join_world
 from ltgen_bench.environment import code_state, environment, peak_memory_bytes
 from ltgen_bench.errors import ConfigError, MissingFileError, UserError
-from ltgen_bench.evaluation import Evaluation, EvaluationPlaces, evaluate_samples, missing_weights
-from ltgen_bench.features import download_weights, extractor_info
+from ltgen_bench.evaluation import (
+    Evaluation,
+    EvaluationPlaces,
+    evaluate_samples,
+    missing_weights,
+    refuse_unused_weights,
+)
+from ltgen_bench.features import download_weights, extractor_info, weights_sha256
 from ltgen_bench.methods import DiffusionMethod, FitContext, Method, own_code_sha256
 from ltgen_bench.progress import Progress
 from ltgen_bench.record import MethodPart, MetricsPart, Record, TimingPart, TrainingPart, read_record, write_record
@@ -38,6 +44,7 @@ def prepare(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progress,
     could not be had.
     """
     resolve_device(resolved.config.execution.device)
+    refuse_unused_weights(resolved.config.protocol, places)
     problems = []
     if resolved.dataset.missing_files():
         try:
@@ -96,14 +103,27 @@ class Run:
     def _run_all(self, world: World) -> Record:
         self.claim(world)
         if self.folder.record.exists():
+            finished = read_record(self.folder.record)
+            self._refuse_other_weights(finished)
             self.progress.say(f"finished before: {self.folder.record}")
-            return read_record(self.folder.record)
+            return finished
         with cpu_threads(self.config.execution.threads):
             method = self.train(world)
             samples = self.sample(method, world)
             record = self.evaluate(samples, method) if world.is_main else None
         world.barrier()
         return record or read_record(self.folder.record)
+
+    def _refuse_other_weights(self, record: Record) -> None:
+        """Weights are no part of the configuration, so a finished run may be asked for with others than it has."""
+        for name, measured in {part.name: part.weights_sha256 for part in record.extractors.values()}.items():
+            given = self.places.weights.get(name)
+            found = weights_sha256(name, weights=given, weights_root=self.places.weights_root)
+            if found not in (None, measured):  # None: gone by now, and not needed for a record that is there
+                raise ConfigError(
+                    f"{self.folder.path} was measured with other weights of {name} (sha256 {measured[:12]}..., and not "
+                    f"{found[:12]}...); 'ltgen-bench evaluate {self.folder.path}' measures its samples with these"
+                )
 
     def train_only(self) -> dict[str, Any]:
         """Train to the end and stop; returns what is known of the model."""

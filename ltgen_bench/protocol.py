@@ -45,7 +45,7 @@ class Protocol(BaseModel):
     prd_clustering: Literal["minibatch-kmeans"] = "minibatch-kmeans"
     prd_angles: Count = 1001
     prd_runs: Count = 10
-    prd_beta: float = Field(8.0, gt=1)
+    prd_beta: float = Field(8.0, gt=1, le=1e6)  # as in `MetricSettings`
     inception_score_splits: Count = 10
     kid_subsets: Count = 100
     kid_subset_size: Count = 1000

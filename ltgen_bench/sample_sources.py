@@ -20,8 +20,8 @@ def load_samples(paths: Sequence[Path], class_names: Sequence[str], cache: Path)
     """Read samples from `paths`: one `.npz` or several (shards, in this order), two `.npy` (images and labels),
     a folder of `.npz` shards (in the order of their names), or a folder of class folders of PNG, JPEG or WebP images.
 
-    Class folders are named as the data set's classes, or by index. Decoded images are kept in `cache`. Raises
-    SamplesError or DataError, one line, for anything else.
+    Class folders are all named as the data set's classes, or all by index. Decoded images are kept in `cache`.
+    Raises SamplesError or DataError, one line, for anything else.
     """
     if len(paths) == 1 and paths[0].is_dir():
         shards = sorted(path for path in paths[0].glob("*.npz") if not path.name.startswith("."))
@@ -86,18 +86,34 @@ def _read_folder(root: Path, class_names: Sequence[str], cache: Path) -> Samples
         classes = scan(root)
     except DataError as error:
         raise SamplesError(f"{error} (a folder of samples holds class folders of images, or .npz shards)") from error
-    index_of = {name: index for index, name in enumerate(class_names)}
     members_of: dict[int, tuple[Path, ...]] = {}
-    for name, members in classes.items():
-        index = index_of.get(name)
-        if index is None and re.fullmatch(r"\d{1,6}", name):
-            index = int(name)
-        if index is None or index >= len(class_names):
+    for name, index in _class_indices(root, list(classes), class_names).items():
+        members_of[index] = (*members_of.get(index, ()), *classes[name])
+    files = [file for index in sorted(members_of) for file in members_of[index]]
+    labels = [index for index in sorted(members_of) for _ in members_of[index]]
+    return Samples(np.asarray(load_images(files, None, cache)), np.asarray(labels, np.int64))
+
+
+def _class_indices(root: Path, folders: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
+    """The class of every folder: all are named as classes, or else all by index.
+
+    Never some one way and some the other: of classes that are called "1" ... "10", the folder "1" could be either.
+    """
+    by_name = {name: index for index, name in enumerate(class_names)}
+    by_index = {name: int(name) for name in folders if re.fullmatch(r"[0-9]{1,6}", name)}
+    by_index = {name: index for name, index in by_index.items() if index < len(class_names)}
+    for meaning in (by_name, by_index):
+        if all(name in meaning for name in folders):
+            return {name: meaning[name] for name in folders}
+    for name in folders:
+        if name not in by_name and name not in by_index:
             raise SamplesError(
                 f"class folder {shown(root / name)} is no class of the data set and no index below {len(class_names)}; "
                 f"{did_you_mean(name, class_names)}"
             )
-        members_of[index] = (*members_of.get(index, ()), *members)
-    files = [file for index in sorted(members_of) for file in members_of[index]]
-    labels = [index for index in sorted(members_of) for _ in members_of[index]]
-    return Samples(np.asarray(load_images(files, None, cache)), np.asarray(labels, np.int64))
+    unnamed = next(name for name in folders if name not in by_name)
+    unnumbered = next(name for name in folders if name not in by_index)
+    raise SamplesError(
+        f"{shown(root)} mixes class names and indices: {shown(root / unnamed)} is no class of the data set and "
+        f"{shown(root / unnumbered)} no index below {len(class_names)}; name all folders in one of the two ways"
+    )

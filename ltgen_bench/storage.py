@@ -86,6 +86,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EPERM: "permission denied",
             errno.ENOTDIR: "a part of the path is not a folder",
             errno.EEXIST: "a file is in the way of a folder",
+            errno.EISDIR: "a folder is in the way of a file",
         }
         if error.errno not in reasons:
             raise

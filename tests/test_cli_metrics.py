@@ -74,6 +74,26 @@ def test_statistics_in_place_of_a_reference(cli: Cli, tmp_path: Path) -> None:
     assert "recall" in result["notes"]
 
 
+def test_statistics_that_cannot_be_written_cost_no_numbers(cli: Cli, tmp_path: Path) -> None:
+    ours, theirs = features(tmp_path / "g.npz", seed=1), features(tmp_path / "r.npz")
+    command = ["metrics", ours, theirs, "--only", "fid", "--quiet", "--json", "--export-statistics"]
+    (tmp_path / "folder").mkdir()
+    assert "folder is a folder; name the .npz file to write" in refused(cli(*command, tmp_path / "folder"))
+    code, out, err = cli(*command, ours / "stats.npz")  # noticed when it is written
+    assert code == 2
+    assert json.loads(out)["fid"] > 0
+    assert err.startswith("error: cannot write ")
+    assert err.count("\n") == 1
+
+
+def test_metrics_on_mps_are_refused_at_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    line = refused(cli("metrics", "absent.npz", "absent.npz", "--device", "mps"))
+    assert "metrics are computed on cpu or cuda" in line
+
+
 def test_copies_of_the_training_images_are_seen(cli: Cli, tmp_path: Path) -> None:
     theirs, training = features(tmp_path / "r.npz"), features(tmp_path / "t.npz", seed=5)
     held_out = features(tmp_path / "h.npz", seed=6)
@@ -124,6 +144,7 @@ def test_without_labels_there_is_no_table_of_classes(cli: Cli, tmp_path: Path) -
         (["--set", "kk=3"], "unknown metric setting 'kk'"),
         (["--set", "k=three"], "k wants a value of type int"),
         (["--set", "k=0"], "k = 0: must be at least 1"),
+        (["--only", "prd", "--set", "prd_beta=1e200"], "prd_beta = 1e+200: must be greater than 1"),
         (["--dataset", "digit-lt"], "did you mean 'digits-lt'?"),
     ],
 )

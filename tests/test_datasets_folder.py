@@ -246,6 +246,27 @@ def test_a_second_start_does_not_decode(pets, monkeypatch):
     assert load(pets, reference_path=pets).fingerprint() != changed
 
 
+def test_a_file_overwritten_with_its_old_size_and_time_is_decoded_again(tmp_path):
+    """As `cp -p` and `tar` do it, in place and by another file under the name."""
+    file = tmp_path / "set" / "a" / "0.bmp"  # uncompressed: every picture has the same size
+    file.parent.mkdir(parents=True)
+
+    def fingerprint():
+        return load(tmp_path / "set", reference_path=tmp_path / "set").fingerprint()
+
+    picture(1).save(file)
+    before, seen = file.stat(), {fingerprint()}
+    picture(2).save(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    seen.add(fingerprint())
+    picture(3).save(tmp_path / "new.bmp")
+    os.utime(tmp_path / "new.bmp", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (tmp_path / "new.bmp").replace(file)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    seen.add(fingerprint())
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize("harm", ["flip", "cut", "note", "gone"])
 def test_a_damaged_cache_is_made_anew(pets, harm):
     before = load(pets).fingerprint()

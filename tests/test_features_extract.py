@@ -1,16 +1,19 @@
 """Extraction, its cache and its batches, on a network small enough to know the answer."""
 
+import errno
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltgen_bench.errors import ConfigError, DataError, StorageError
+from ltgen_bench.errors import ConfigError, DataError
 from ltgen_bench.features import ExtractorInfo, FeatureCache, extract_features, feature_key
 from ltgen_bench.features import extract as extract_module
 from ltgen_bench.features.base import Extractor, ExtractorOutput
@@ -205,9 +208,32 @@ def test_clear_frees_what_size_says_and_touches_nothing_else(tmp_path):
     assert FeatureCache(tmp_path / "absent").size() == 0
 
 
-def test_a_cache_that_cannot_be_written_says_so(tmp_path):
+@pytest.mark.parametrize("harm", ["file", "deleted", "full"])
+def test_a_cache_that_cannot_be_written_says_so_once_and_stops_nothing(tmp_path, monkeypatch, harm):
+    root, save = tmp_path / "cache", safetensors.numpy.save_file
+    if harm == "file":
+        root.write_text("in the way")
+
+    def save_with_harm(*arguments):
+        if harm == "deleted":
+            shutil.rmtree(root)
+        if harm == "full":
+            raise OSError(errno.ENOSPC, "no space")
+        save(*arguments)
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", save_with_harm)
+    monkeypatch.setattr(extract_module, "CHUNK", 4)
+    said = []
+    result = extract_features(some_images(), MeanExtractor(), cache=FeatureCache(root, said.append))
+    np.testing.assert_array_equal(result.features, extract_features(some_images(), MeanExtractor()).features)
+    (line,) = said  # of three chunks
+    assert line.startswith(f"features are not kept in {root}: ")
+    assert "\n" not in line
+
+
+def test_without_anybody_to_tell_a_cache_warns_as_python_does(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.warns(UserWarning, match="features are not kept in .*file: cannot write"):
         extract_features(some_images(), MeanExtractor(), cache=FeatureCache(tmp_path / "file"))
 
 

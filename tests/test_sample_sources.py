@@ -58,6 +58,19 @@ def test_a_class_may_be_absent_from_a_folder(tmp_path: Path) -> None:
     assert load(tmp_path, tmp_path / "s").labels.tolist() == [0, 0, 2, 2]
 
 
+def test_folders_are_all_names_or_all_indices(tmp_path: Path) -> None:
+    """With classes called 1 ... 3, the folders 0, 1, 2 are indices and 1, 2, 3 names; 0, 1, 3 could be anything."""
+
+    def labels(*folders: str) -> list[int]:
+        root = write_folder(tmp_path / "-".join(folders), folders)
+        return load_samples([root], ("1", "2", "3"), tmp_path / "cache").labels.tolist()
+
+    assert labels("0", "1", "2") == [0, 0, 1, 1, 2, 2]
+    assert labels("1", "2", "3") == [0, 0, 1, 1, 2, 2]
+    with pytest.raises(UserError, match=r"mixes class names and indices: \S+/0 is no class .* \S+/3 no index below 3"):
+        labels("0", "1", "3")
+
+
 @pytest.mark.parametrize(
     ("make", "part"),
     [
@@ -71,6 +84,7 @@ def test_a_class_may_be_absent_from_a_folder(tmp_path: Path) -> None:
         (lambda root: [save(root / "x.npy", IMAGES), truncated(root / "y.npy")], "says 48 bytes and stores 40"),
         (lambda root: [write_folder(root / "f", ("cat", "dgo", "owl"))], "did you mean 'dog'?"),
         (lambda root: [write_folder(root / "f", ("0", "1", "3"))], "no index below 3"),
+        (lambda root: [write_folder(root / "f", ("cat", "1", "owl"))], "mixes class names and indices"),
         (lambda root: [corrupt(write_folder(root / "f", NAMES) / "dog" / "2.png")], "2.png"),
     ],
 )

@@ -83,8 +83,13 @@ def evaluate(
     data_root = data_root.expanduser()
     o.load_plugins(plugins)
     if len(samples) == 1 and (samples[0] / "config.toml").is_file():
-        if dataset is not None:
-            raise ConfigError(f"{samples[0]} is a run and knows its data set; leave out --dataset")
+        own = {
+            "--dataset": dataset, "--imbalance": imbalance, "--per-class": per_class, "--path": path,
+            "--reference-path": reference_path, "--image-size": image_size,
+        }  # fmt: skip
+        for option, value in own.items():
+            if value is not None:
+                raise ConfigError(f"{samples[0]} is a run and knows its data set; leave out {option}")
         folder = RunFolder(samples[0])
         layers = o.configuration_layers(
             config=folder.config, overrides=overrides, protocol=protocol, features=features, device=device

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ltgen_bench.cli import options as o
-from ltgen_bench.errors import ConfigError, SamplesError
+from ltgen_bench.errors import ConfigError, DeviceError, SamplesError
 
 if TYPE_CHECKING:
     from ltgen_bench.datasets import Dataset
@@ -71,9 +71,13 @@ def metrics(
     from ltgen_bench.feature_files import read_features, read_reference, reference_statistics, write_statistics
     from ltgen_bench.metrics import MemorisationInputs, check_metric_names, compute_metrics
 
+    if export_statistics is not None and export_statistics.is_dir():
+        raise ConfigError(f"--export-statistics {export_statistics} is a folder; name the .npz file to write")
     names = check_metric_names(None if only is None else [name.strip() for name in only.split(",") if name.strip()])
     settings = _settings(overrides, fid_infinity)
     where = resolve_device(device)
+    if where.type == "mps":  # which has no float64
+        raise DeviceError("--device is mps and metrics are computed on cpu or cuda; use --device cpu")
     ours, theirs = read_features(generated), read_reference(reference)
     known = _dataset(dataset, data_root)
     class_count = known.class_count if known else None
@@ -110,22 +114,23 @@ def metrics(
             progress=progress.say,
             device=str(where),
         )
-        if export_statistics is not None:
-            write_statistics(export_statistics, reference_statistics(theirs))
     if as_json:
         o.print_json(report.to_dict())
-        return
-    from ltgen_bench.report.tables import metric_tables
+    else:
+        from ltgen_bench.report.tables import metric_tables
 
-    o.print_tables(
-        metric_tables(
-            report.to_dict(),
-            heading=f"{generated.name} against {reference.name}, {len(ours.features):,} samples",
-            label="Frechet distance",
-            class_names=known.class_names if known else [str(index) for index in range(class_count or 0)],
-            class_counts=known.class_counts if known else None,
+        o.print_tables(
+            metric_tables(
+                report.to_dict(),
+                heading=f"{generated.name} against {reference.name}, {len(ours.features):,} samples",
+                label="Frechet distance",
+                class_names=known.class_names if known else [str(index) for index in range(class_count or 0)],
+                class_counts=known.class_counts if known else None,
+            )
         )
-    )
+    if export_statistics is not None:  # last: a full disk must not cost the numbers
+        with cpu_threads(threads):
+            write_statistics(export_statistics, reference_statistics(theirs))
 
 
 def _settings(overrides: list[str], fid_infinity: bool) -> MetricSettings:

@@ -88,7 +88,11 @@ def configuration_layers(
     seed: int | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """The user's layers, later ones winning: the file, the options, `--set`."""
+    """The user's layers, later ones winning: the file, the options, `--set`.
+
+    A protocol named in the options replaces the file's whole section: a run's config.toml has every field of its own
+    protocol, which would otherwise be measured under the new name.
+    """
     options: dict[str, Any] = {
         "method": {"name": method},
         "dataset": {
@@ -106,16 +110,34 @@ def configuration_layers(
         section: {key: value for key, value in values.items() if value is not None}
         for section, values in options.items()
     }
-    layers = [read_toml(config) if config else {}, {section: values for section, values in given.items() if values}]
+    file = read_toml(config) if config else {}
+    if protocol is not None:
+        file.pop("protocol", None)
+    changes = parse_overrides(overrides)
+    _refuse_another_variant(file, changes)
+    layers = [file, {section: values for section, values in given.items() if values}]
     if seed is not None:
         layers.append({"seed": seed})
-    layers.append(parse_overrides(overrides))
+    layers.append(changes)
     return merge(*layers)
 
 
+def _refuse_another_variant(file: dict[str, Any], changes: dict[str, Any]) -> None:
+    """A variant chooses defaults; a complete configuration leaves nothing to choose, so only its name would change."""
+    written, wanted = (
+        layer["method"].get("variant") if isinstance(layer.get("method"), dict) else None for layer in (file, changes)
+    )
+    if None not in (written, wanted) and written != wanted:
+        raise ConfigError(
+            f"--set method.variant={wanted} does not turn the configuration of a {written!r} variant into another: "
+            "the file sets every key; leave --config out, or set the keys that differ (baselines/README.md)"
+        )
+
+
 def places(data_root: Path, weights: list[str]) -> EvaluationPlaces:
-    """Where weights and caches live."""
+    """Where weights and caches live; raises UnknownNameError for weights of an extractor that is not registered."""
     from ltgen_bench.evaluation import EvaluationPlaces
+    from ltgen_bench.features import extractor_info
 
     own = {}
     for entry in weights:
@@ -124,6 +146,7 @@ def places(data_root: Path, weights: list[str]) -> EvaluationPlaces:
             raise ConfigError(
                 f"--weights wants EXTRACTOR=FILE, as in inception-v3-fid=/path/weights.pth; got {entry!r}"
             )
+        extractor_info(name)  # asked only whether there is one
         own[name] = Path(file).expanduser()
     return EvaluationPlaces(data_root.expanduser(), own)
 

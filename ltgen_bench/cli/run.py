@@ -215,9 +215,10 @@ def _prepare(
 
 def _print_plan(work: Run, as_json: bool) -> None:
     from ltgen_bench.cost import estimate_cost
-    from ltgen_bench.evaluation import missing_weights
+    from ltgen_bench.evaluation import missing_weights, refuse_unused_weights
 
     dataset, config = work.resolved.dataset, work.config
+    refuse_unused_weights(config.protocol, work.places)
     missing = [
         str(file) for file in [*dataset.missing_files(), *missing_weights(config.protocol, work.places).values()]
     ]

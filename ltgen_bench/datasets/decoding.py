@@ -1,4 +1,6 @@
-"""Image files to one uint8 array: checked headers, parallel decoding, and a cache that is keyed by content.
+"""Image files to one uint8 array: checked headers, parallel decoding, and a cache.
+
+The cache sees when a file was written again, even with the size and the modification time it had.
 
 Memory stays small: images are decoded in blocks and written one after the other into an `.npy` file, which is then
 mapped into memory.
@@ -51,7 +53,7 @@ def load_images(files: Sequence[Path], image_size: int | None, cache: Path) -> I
     square (an odd surplus pixel goes on the right or at the bottom) and brought to S = `image_size` with Pillow's
     antialiased bicubic filter; a square of that size is left alone.
 
-    A second call for the same files (names, sizes, modification times), `image_size` and Pillow reads the cache after
+    A second call for the same files (paths, inodes, sizes, times), `image_size` and Pillow reads the cache after
     checking its sha256. Raises DataError naming the first file that cannot be used, StorageError when `cache` cannot
     be written.
     """
@@ -74,7 +76,9 @@ def _cache_key(files: Sequence[Path], image_size: int | None) -> str:
     entries = []
     for file in files:
         status = _status(file)
-        entries.append([shown(folders[file.parent] / file.name), status.st_size, status.st_mtime_ns])
+        # the change time as well: tools that copy or unpack set the modification time to whatever they like
+        stamps = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        entries.append([shown(folders[file.parent] / file.name), *stamps])
     key = {"files": entries, "image_size": image_size, "pillow": PIL.__version__, "version": _CACHE_VERSION}
     return sha256_json(key)[:32]
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from ltgen_bench.features.cache import CacheEntry, FeatureCache, feature_key
 from ltgen_bench.features.catalogue import EXTRACTORS, ExtractorInfo, extractor_info
 from ltgen_bench.features.extract import ExtractedFeatures, extract_features
-from ltgen_bench.features.weights import download_weights, load_extractor, missing_weights
+from ltgen_bench.features.weights import download_weights, load_extractor, missing_weights, weights_sha256
 
 if TYPE_CHECKING:
     from ltgen_bench.features.base import Extractor, ExtractorOutput
@@ -45,6 +45,7 @@ __all__ = [
     "feature_key",
     "load_extractor",
     "missing_weights",
+    "weights_sha256",
 ]
 
 

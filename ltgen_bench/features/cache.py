@@ -9,12 +9,15 @@ file with a checksum of its arrays inside; one that is cut off or damaged counts
 from __future__ import annotations
 
 import contextlib
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ltgen_bench.errors import StorageError
 from ltgen_bench.storage import atomic_path, sha256_arrays, sha256_json, storage_errors
 
 if TYPE_CHECKING:
@@ -48,10 +51,16 @@ def feature_key(images: np.ndarray, extractor: Extractor) -> str:
 
 
 class FeatureCache:
-    """Features on disk below `root`, which is made when something is stored."""
+    """Features on disk below `root`, which is made when something is stored.
 
-    def __init__(self, root: Path):
+    Nothing depends on it but time: what cannot be stored (a full or read-only disk, a folder that somebody deletes) is
+    said once, by `warn` with one line, and computed again another time.
+    """
+
+    def __init__(self, root: Path, warn: Callable[[str], None] = warnings.warn):
         self.root = Path(root)
+        self._warn = warn
+        self._warned = False
 
     def _path(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"
@@ -67,8 +76,9 @@ class FeatureCache:
                 path.unlink()
         return arrays
 
-    def put(self, key: str, arrays: dict[str, np.ndarray], *, extractor: str) -> Path:
-        """Store `arrays` (all with N rows) under `key`, atomically; raises StorageError on a full or read-only disk."""
+    def put(self, key: str, arrays: dict[str, np.ndarray], *, extractor: str) -> None:
+        """Store `arrays` (all with N rows) under `key`, atomically, if that is possible."""
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         path = self._path(key)
@@ -80,9 +90,13 @@ class FeatureCache:
             "extractor": extractor,
             "images": str(len(next(iter(whole.values())))),
         }
-        with atomic_path(path) as temporary:
-            save_file(whole, temporary, metadata)
-        return path
+        try:
+            with atomic_path(path) as temporary:
+                save_file(whole, temporary, metadata)
+        except (StorageError, SafetensorError, OSError) as error:  # the second is save_file's word for an OSError
+            if not self._warned:
+                self._warn(f"features are not kept in {self.root}: {' '.join(str(error).split())}")
+            self._warned = True
 
     def entries(self) -> list[CacheEntry]:
         """Everything stored, by path; reads headers only."""

@@ -44,8 +44,7 @@ def extract_features(
     `batch_size` is how many images go to the device at a time, rounded up to a multiple of the extractor's
     `compute_batch`; it changes memory and speed, and not one bit of the result. `progress(done, total)` gets images,
     `found_in_cache` at the end the number of those that were not computed. Raises DataError for an empty or unsuitable
-    array (before anything is computed), ConfigError for a batch size below 1, StorageError when the cache cannot be
-    written.
+    array (before anything is computed), ConfigError for a batch size below 1.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, and is {batch_size}")

@@ -55,6 +55,12 @@ def missing_weights(name: str, *, weights: Path | None = None, weights_root: Pat
     return _missing(name, weights, weights_root)[0]
 
 
+def weights_sha256(name: str, *, weights: Path | None = None, weights_root: Path) -> str | None:
+    """The sha256 of the weights that `load_extractor` would read; None where `missing_weights` says what is missing."""
+    missing, _, digest = _missing(name, weights, weights_root)
+    return digest if missing is None else None
+
+
 def _missing(name: str, weights: Path | None, weights_root: Path) -> tuple[MissingFile | None, Path | None, str]:
     """(what is missing, the path, the file's sha256 or "")."""
     info = extractor_info(name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ltgen_bench.errors import ConfigError, did_you_mean
 
 PRD_CLUSTERINGS = ("minibatch-kmeans", "kmeans")
+MAX_PRD_BETA = 1e6  # far beyond use, where F_beta is recall alone, and its square is far from overflow
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,11 @@ class MetricSettings:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
         if self.fid_jackknife_groups < 0 or self.fid_jackknife_groups == 1:
             raise ConfigError(f"fid_jackknife_groups = {self.fid_jackknife_groups}: must be 0 (off) or at least 2")
-        if not self.prd_beta > 1:
-            raise ConfigError(f"prd_beta = {self.prd_beta}: must be greater than 1, so that F_beta weighs recall")
+        if not 1 < self.prd_beta <= MAX_PRD_BETA:
+            raise ConfigError(
+                f"prd_beta = {self.prd_beta}: must be greater than 1, so that F_beta weighs recall, and at most "
+                f"{MAX_PRD_BETA:,.0f}"
+            )
         for name in ("confidence_level", "memorisation_quantile"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must lie between 0 and 1")
