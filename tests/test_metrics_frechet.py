@@ -266,6 +266,15 @@ def test_inception_score_has_its_closed_forms():
     assert inception_score(np.repeat(np.eye(10), 100, axis=0), splits=10, seed=0)[0] > 9
 
 
+def test_inception_score_of_equal_rows_is_one_and_no_digit_less():
+    # Records refuse less than 1, and a collapsed generator's entropies are equal up to rounding only.
+    for seed in range(20):
+        row = np.random.default_rng(seed).dirichlet(np.ones(10))
+        mean, deviation = inception_score(np.tile(row, (50, 1)), splits=5, seed=0)
+        assert 1 <= mean < 1 + 1e-14
+        assert deviation < 1e-14
+
+
 def test_inception_score_equals_the_definition():
     p = np.random.default_rng(0).dirichlet(np.full(7, 0.3), 90)
     marginal = p.mean(0)
