@@ -217,7 +217,8 @@ def _memorisation_entry(run: Run, space: str, scores: MemorisationScores) -> dic
         "groups": None,
     }
     if scores.copied is None:
-        run.notes[f"memorisation.{space}.fraction"] = "needs held-out images, whose distances set the threshold"
+        for key in ("threshold", "fraction"):
+            run.notes[f"memorisation.{space}.{key}"] = scores.reason or ""
         return entry
     copied = scores.copied
     if run.generated_rows is not None:
