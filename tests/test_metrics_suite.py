@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import confusion_matrix
 
 from ltgen_bench.errors import ConfigError, SamplesError, UnknownNameError
@@ -255,14 +256,43 @@ def test_bootstrap_of_a_proportion_has_the_binomial_width():
     # The bounds of 4,000 replicates are known to about 3 % of the half width.
     assert interval.low == pytest.approx(0.25 - half, abs=0.1 * half)
     assert interval.high == pytest.approx(0.25 + half, abs=0.1 * half)
-    # Within strata nothing varies here, so the interval has no width.
+    # Within strata nothing varies here, so the interval of other numbers than flags has no width.
     strata = (np.arange(2000) % 4).astype(np.int64)
-    fixed = bootstrap_mean(values, strata, replicates=100, level=0.95, seed=0)
+    fixed = bootstrap_mean(values.astype(float), strata, replicates=100, level=0.95, seed=0)
     assert fixed.low == pytest.approx(0.25)
     assert fixed.high == pytest.approx(0.25)
     floats = np.random.default_rng(0).standard_normal(2000)
     normal = bootstrap_mean(floats, None, replicates=2000, level=0.9, seed=0)
     assert normal.high - normal.low == pytest.approx(2 * 1.645 * floats.std() / np.sqrt(2000), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "stratified"),
+    [(0, 50, False), (50, 50, False), (0, 1, False), (1, 1, True), (20, 50, True), (0, 2000, True)],
+)
+def test_shares_that_a_bootstrap_cannot_vary_have_the_exact_interval(successes, count, stratified):
+    flags = np.arange(count) < successes
+    strata = flags.astype(np.int64) if stratified else None
+    interval = bootstrap_mean(flags, strata, replicates=100, level=0.9, seed=0)
+    # Clopper and Pearson's definition: at each bound the share found, or a more extreme one, has probability 5 %.
+    if successes:
+        assert binom.sf(successes - 1, count, interval.low) == pytest.approx(0.05, rel=1e-6)
+    else:
+        assert interval.low == 0
+    if successes < count:
+        assert binom.cdf(successes, count, interval.high) == pytest.approx(0.05, rel=1e-6)
+    else:
+        assert interval.high == 1
+    assert interval.method.startswith(f"Clopper-Pearson over {count} samples")
+
+
+def test_only_flags_without_width_leave_the_bootstrap():
+    one = bootstrap_mean(np.arange(50) == 0, None, replicates=400, level=0.95, seed=0)
+    zeros = bootstrap_mean(np.zeros(50), None, replicates=100, level=0.95, seed=0)  # a density, which has no bound
+    assert one.low < one.high
+    assert (zeros.low, zeros.high) == (0, 0)
+    assert one.method.startswith("percentile bootstrap")
+    assert zeros.method.startswith("percentile bootstrap")
 
 
 def test_fid_jackknife_error_matches_the_spread_over_samples():
