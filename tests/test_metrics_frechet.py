@@ -27,6 +27,7 @@ from ltgen_bench.metrics import (
     per_class_fid,
     squared_mmd,
 )
+from ltgen_bench.metrics.frechet import floor_split
 
 
 def features(seed, n, d, scale=1.0, shift=0.0):
@@ -173,6 +174,22 @@ def test_per_class_fid_floor_and_extrapolation():
     assert 0 < floor < 5 * fid(x[:200], y[:200])
     assert fid_floor(y, 500, seed=0)[1] == 300
     assert fid_floor(y[:3], 10, seed=0) is None
+
+
+@pytest.mark.parametrize(("reference_count", "count"), [(1000, 100), (60, 6), (61, 50)])
+def test_the_floor_is_that_of_real_images_against_all_the_others(reference_count, count):
+    y = features(18, reference_count, 8)
+    drawn, others = floor_split(reference_count, count, seed=3)
+    assert len(drawn) == min(count, reference_count // 2)
+    assert sorted([*drawn, *others]) == list(range(reference_count))
+    assert fid_floor(y, count, seed=3) == (fid(y[drawn], np.delete(y, drawn, axis=0)), len(drawn))
+
+
+def test_the_floor_is_what_a_perfect_generator_scores():
+    reference = features(19, 1200, 10)
+    perfect = np.mean([fid(features(100 + seed, 60, 10), reference) for seed in range(60)])
+    floor = np.mean([fid_floor(reference, 60, seed=seed)[0] for seed in range(60)])
+    assert floor == pytest.approx(perfect, rel=0.15)  # 60 against 60 others score twice as much
 
 
 def test_fid_infinity_removes_most_of_the_bias():

@@ -20,6 +20,7 @@ from ltgen_bench.metrics import (
     MetricSettings,
     compute_metrics,
     fid,
+    fid_floor,
     frechet_distance,
     frechet_distance_gram,
     gaussian_statistics,
@@ -111,6 +112,9 @@ def test_the_numbers_are_those_of_the_single_functions():
     one = generated.labels == 2
     assert report.per_class["fid"][2] == pytest.approx(fid(generated.features[one], reference.features[one]), rel=1e-9)
     assert report.groups["medium"]["fid"] == pytest.approx(report.per_class["fid"][2], rel=1e-9)
+    floor, size = fid_floor(reference.features[one], 80, seed=SETTINGS.seed)
+    assert report.per_class["fid_floor"][2] == pytest.approx(floor, rel=1e-12)
+    assert report.per_class["fid_floor_n"][2] == size == 40
     assert report.head_tail_gap["recall"] == group["recall"] - report.groups["many"]["recall"]
     assert report.label_accuracy == label_accuracy(generated.probabilities, generated.labels, class_count=5).accuracy
 

@@ -9,7 +9,13 @@ import numpy as np
 
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics import uncertainty
-from ltgen_bench.metrics.frechet import fid_floor, fid_infinity, frechet_distance, frechet_distance_gram
+from ltgen_bench.metrics.frechet import (
+    fid_floor,
+    fid_infinity,
+    floor_split,
+    frechet_distance,
+    frechet_distance_gram,
+)
 from ltgen_bench.metrics.groups import mean_of
 from ltgen_bench.metrics.inputs import FloatArray, IntArray
 from ltgen_bench.metrics.run import Run, reason_without_reference
@@ -86,12 +92,12 @@ def step_per_class_fid(run: Run) -> None:
 
     def of_class(c: int) -> tuple[float | None, tuple[float, int] | None, _Sums | None]:
         x, y = generated[generated_rows[c]], reference[reference_rows[c]]
-        floor = fid_floor(y, len(x), seed=run.settings.seed)
         if min(len(x), len(y)) < 2:
-            return None, floor, None
+            return None, fid_floor(y, len(x), seed=run.settings.seed), None
         if min(len(x), len(y)) <= x.shape[1]:
-            return frechet_distance_gram(x, y), floor, None
-        sums = StatisticsAccumulator(x.shape[1]).update(x), StatisticsAccumulator(x.shape[1]).update(y)
+            return frechet_distance_gram(x, y), fid_floor(y, len(x), seed=run.settings.seed), None
+        floor, of_reference = _floor_and_sums(y, len(x), run.settings.seed)
+        sums = StatisticsAccumulator(x.shape[1]).update(x), of_reference
         return frechet_distance(sums[0].result(), sums[1].result()), floor, sums
 
     pooled = _GroupFid(run)
@@ -109,6 +115,18 @@ def step_per_class_fid(run: Run) -> None:
         run.by_group[group]["mean_class_fid"] = mean_of(fids, classes)
         run.by_group[group]["mean_class_fid_floor"] = mean_of(run.per_class["fid_floor"], classes)
         run.by_group[group]["fid"] = pooled.value(group)
+
+
+def _floor_and_sums(
+    reference: FloatArray, count: int, seed: int
+) -> tuple[tuple[float, int] | None, StatisticsAccumulator]:
+    """`fid_floor`, and the sums of all of `reference` (M, D): those of its two sides, so one pass makes both."""
+    split = floor_split(len(reference), count, seed=seed)
+    if split is None or len(split[0]) <= reference.shape[1]:
+        whole = StatisticsAccumulator(reference.shape[1]).update(reference)
+        return fid_floor(reference, count, seed=seed), whole
+    drawn, rest = (StatisticsAccumulator(reference.shape[1]).update(reference[rows]) for rows in split)
+    return (frechet_distance(drawn.result(), rest.result()), drawn.count), rest.merge(drawn)
 
 
 class _GroupFid:
