@@ -170,6 +170,38 @@ def test_a_class_without_samples_is_null_and_named():
     json.dumps(report.to_dict(), allow_nan=False)
 
 
+def nulls_without_a_note(report):
+    """Names of null values for which `notes` has nothing, but for those that the README excepts."""
+    values = report.to_dict()
+    named = {name: value for name, value in values.items() if name not in ("per_class", "groups", "head_tail_gap")}
+    named |= {f"per_class.{key}": None for key, v in (values["per_class"] or {}).items() if None in v}
+    for group, found in (values["groups"] or {}).items():
+        named |= {f"groups.{group}.{key}": value for key, value in found.items()}
+    for space, found in (values["memorisation"] or {}).items():
+        named |= {f"memorisation.{space}.{key}": found[key] for key in ("threshold", "fraction")}
+    return [name for name, value in named.items() if value is None and not values["notes"].get(name)]
+
+
+@pytest.mark.parametrize("only", [None, *([name] for name in METRIC_NAMES)])
+@pytest.mark.parametrize("given", ["labels", "no labels", "no samples of the tail", "one sample", "statistics"])
+def test_every_null_has_a_note(only, given):
+    generated, reference = two_sets(n=60)
+    keep = {"no samples of the tail": generated.labels < 3, "one sample": np.arange(60) == 0}.get(given, slice(None))
+    labels = None if given == "no labels" else generated.labels[keep]
+    options = {"settings": SETTINGS, "groups": GROUPS, "class_count": 5, "only": only}
+    if given == "statistics":
+        options["reference_statistics"] = gaussian_statistics(reference.features)
+    training = MemorisationInputs(training_features=reference.features[:30], held_out_features=reference.features[30:])
+    sets = FeatureArrays(generated.features[keep], labels), None if given == "statistics" else reference
+    report = compute_metrics(*sets, training=training, **options)
+    assert nulls_without_a_note(report) == []
+    if only == ["kid"]:
+        assert report.notes["fid_infinity"] == "not asked for"
+    if given == "no samples of the tail" and only is None:
+        assert "groups.few.f8" in report.notes
+        assert report.notes["groups.few.mean_class_fid"] == "a class of the group has no fid: see per_class.fid"
+
+
 def test_reference_statistics_in_place_of_features():
     generated, reference = two_sets()
     statistics = gaussian_statistics(reference.features)

@@ -16,7 +16,6 @@ from ltgen_bench.metrics.frechet import (
     frechet_distance,
     frechet_distance_gram,
 )
-from ltgen_bench.metrics.groups import mean_of
 from ltgen_bench.metrics.inputs import FloatArray, IntArray
 from ltgen_bench.metrics.run import Run, reason_without_reference
 from ltgen_bench.metrics.statistics import (
@@ -72,7 +71,6 @@ def step_fid(run: Run) -> None:
         return
     run.values["fid"] = value
     if not settings.fid_infinity:
-        run.notes["fid_infinity"] = "not asked for"
         return
     try:
         statistics = reference if isinstance(reference, GaussianStatistics) else gaussian_statistics(reference)
@@ -107,14 +105,15 @@ def step_per_class_fid(run: Run) -> None:
         fids.append(value)
         floors.append(floor)
         pooled.add(c, sums)
-    run.set_per_class("fid", fids, "needs at least 2 generated and 2 reference samples")
+    too_few = "needs at least 2 generated and 2 reference samples"
+    run.set_per_class("fid", fids, too_few)
     reason = "needs at least 2 generated and 4 reference samples"
     run.set_per_class("fid_floor", [None if f is None else f[0] for f in floors], reason)
     run.set_per_class("fid_floor_n", [None if f is None else f[1] for f in floors], reason)
-    for group, classes in run.groups.items():
-        run.by_group[group]["mean_class_fid"] = mean_of(fids, classes)
-        run.by_group[group]["mean_class_fid_floor"] = mean_of(run.per_class["fid_floor"], classes)
-        run.by_group[group]["fid"] = pooled.value(group)
+    run.set_class_means("fid", fids)
+    run.set_class_means("fid_floor", run.per_class["fid_floor"])
+    for group in run.groups:
+        run.set_group(group, "fid", pooled.value(group), too_few)
 
 
 def _floor_and_sums(
