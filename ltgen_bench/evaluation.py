@@ -12,6 +12,7 @@ import torch
 
 from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
+from ltgen_bench.datasets.base import take
 from ltgen_bench.devices import memory_errors, resolve_device
 from ltgen_bench.errors import ConfigError, MissingFileError, SamplesError
 from ltgen_bench.features import (
@@ -221,7 +222,8 @@ def _evaluate(
     labelled: bool,
 ) -> Evaluation:
     reference = dataset.reference_set()
-    train, held_out = dataset.train(), dataset.held_out()
+    train = dataset.train()
+    held_out = _not_trained_on(dataset.held_out(), train)
     loaded: dict[str, Extractor] = {}
     for name in dict.fromkeys((protocol.extractor, protocol.manifold_extractor)):
         loaded[name] = load_extractor(
@@ -321,6 +323,20 @@ def _rows_of_equal_images(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """For each of `images` (N, ...) the row of one of `others` with the same pixels, or -1; int64 (N,)."""
     row_of = {sha256_arrays(image=image): row for row, image in enumerate(others)}
     return np.array([row_of.get(sha256_arrays(image=image), -1) for image in images], np.int64)
+
+
+def _not_trained_on(held_out: ImageSet | None, train: ImageSet) -> ImageSet | None:
+    """The held-out images whose pixels are those of no training image; None where none is left.
+
+    A data set's files may hold an image on both sides, and its distance of 0 would pull the threshold of memorisation
+    down. The images are copied only where some are left out.
+    """
+    if held_out is None:
+        return None
+    new = np.flatnonzero(_rows_of_equal_images(held_out.images, train.images) < 0)
+    if len(new) == len(held_out):
+        return held_out
+    return take(held_out.images, held_out.labels, new) if len(new) else None
 
 
 def _class_mix_differs(labels: np.ndarray, others: np.ndarray, classes: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import QUICK_OPTIONS, Cli, refused
+from sklearn.datasets import load_digits
 
 KEYS = {
     "fid", "kid", "kid_std", "inception_score", "inception_score_std", "f8", "f1_8", "precision", "recall", "density",
@@ -101,6 +102,14 @@ def test_copies_of_the_training_images_are_seen(cli: Cli, tmp_path: Path) -> Non
     assert code == 0
     assert json.loads(out)["memorisation"]["features"]["fraction"] == 1.0
     assert "give --training as well" in refused(cli("metrics", training, theirs, "--held-out", held_out, *FAST))
+
+
+def test_a_collapsed_generator_is_measured(cli: Cli, tmp_path: Path) -> None:
+    image = load_digits().images[3].astype(np.uint8)[..., None]
+    np.savez(tmp_path / "s.npz", arr_0=np.repeat(image[None], 60, axis=0), labels=np.arange(60) % 10)
+    code, out, err = cli("evaluate", "s.npz", "-d", "digits-lt", "--json", "-q", "--set", "protocol.prd_runs=1")
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["inception_score"] == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize(

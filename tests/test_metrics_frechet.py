@@ -27,6 +27,7 @@ from ltgen_bench.metrics import (
     per_class_fid,
     squared_mmd,
 )
+from ltgen_bench.metrics.frechet import floor_split
 
 
 def features(seed, n, d, scale=1.0, shift=0.0):
@@ -175,6 +176,22 @@ def test_per_class_fid_floor_and_extrapolation():
     assert fid_floor(y[:3], 10, seed=0) is None
 
 
+@pytest.mark.parametrize(("reference_count", "count"), [(1000, 100), (60, 6), (61, 50)])
+def test_the_floor_is_that_of_real_images_against_all_the_others(reference_count, count):
+    y = features(18, reference_count, 8)
+    drawn, others = floor_split(reference_count, count, seed=3)
+    assert len(drawn) == min(count, reference_count // 2)
+    assert sorted([*drawn, *others]) == list(range(reference_count))
+    assert fid_floor(y, count, seed=3) == (fid(y[drawn], np.delete(y, drawn, axis=0)), len(drawn))
+
+
+def test_the_floor_is_what_a_perfect_generator_scores():
+    reference = features(19, 1200, 10)
+    perfect = np.mean([fid(features(100 + seed, 60, 10), reference) for seed in range(60)])
+    floor = np.mean([fid_floor(reference, 60, seed=seed)[0] for seed in range(60)])
+    assert floor == pytest.approx(perfect, rel=0.15)  # 60 against 60 others score twice as much
+
+
 def test_fid_infinity_removes_most_of_the_bias():
     # Two samples of one distribution: the true FID is 0 and everything measured is bias, which falls with 1/n.
     x, reference = features(17, 3000, 40), gaussian_statistics(features(16, 30000, 40))
@@ -264,6 +281,15 @@ def test_inception_score_has_its_closed_forms():
     assert inception_score(one_hot, splits=1, seed=0)[0] == pytest.approx(10, rel=1e-12)
     # A file sorted by class must not score 1 in every split.
     assert inception_score(np.repeat(np.eye(10), 100, axis=0), splits=10, seed=0)[0] > 9
+
+
+def test_inception_score_of_equal_rows_is_one_and_no_digit_less():
+    # Records refuse less than 1, and a collapsed generator's entropies are equal up to rounding only.
+    for seed in range(20):
+        row = np.random.default_rng(seed).dirichlet(np.ones(10))
+        mean, deviation = inception_score(np.tile(row, (50, 1)), splits=5, seed=0)
+        assert 1 <= mean < 1 + 1e-14
+        assert deviation < 1e-14
 
 
 def test_inception_score_equals_the_definition():

@@ -13,6 +13,7 @@ from torch_fidelity.metric_prc import calculate_precision_recall_full
 from ltgen_bench.errors import DeviceError, SamplesError
 from ltgen_bench.metrics import (
     MemorisationInputs,
+    NearestTraining,
     manifold_scores,
     memorisation_scores,
     nearest_in_features,
@@ -241,6 +242,36 @@ def test_copies_are_found_and_honest_samples_are_at_the_quantile():
     honest_scores = memorisation_scores(nearest_in_features(honest, training), far, quantile=0.01)
     assert honest_scores.fraction < 0.02  # 20 of 2,000 expected
     assert memorisation_scores(far, None, quantile=0.01).fraction is None
+
+
+def at(distances):
+    return NearestTraining(
+        np.asarray(distances, float), np.zeros(len(distances), np.int64), np.zeros(len(distances), bool)
+    )
+
+
+@pytest.mark.parametrize(("held_out", "quantile"), [(99, 0.01), (199, 0.01), (250, 0.01), (19, 0.05)])
+def test_an_honest_generator_has_the_quantile_s_share(held_out, quantile):
+    # Distances do not matter, only ranks: for uniform ones the expected share below a threshold t is t itself.
+    rng = np.random.default_rng(0)
+    found = [memorisation_scores(at([0]), at(rng.random(held_out)), quantile=quantile) for _ in range(4000)]
+    shares = np.array([scores.threshold for scores in found])
+    assert abs(shares.mean() - quantile) < 4 * shares.std() / np.sqrt(len(shares))
+    assert found[0].reason is None
+
+
+def test_no_threshold_without_enough_held_out_images_or_where_those_are_training_images():
+    few = memorisation_scores(at([0, 1]), at(np.arange(1, 99)), quantile=0.01)
+    assert (few.threshold, few.fraction, few.copied) == (None, None, None)
+    assert few.held_out_median_distance == 49.5
+    assert few.reason == "needs at least 99 held-out images for the quantile 0.01 of their distances, got 98"
+    assert memorisation_scores(at([0]), at(np.arange(1, 49)), quantile=1 / 49).threshold == 1
+    # One in a hundred lies on a training image: of a copier's distances, all 0, none is smaller.
+    copier, known = at(np.zeros(50)), at(np.append(np.zeros(2), np.ones(197)))
+    scores = memorisation_scores(copier, known, quantile=0.01)
+    assert (scores.threshold, scores.fraction, scores.copied) == (None, None, None)
+    assert "lie on training images" in scores.reason
+    assert memorisation_scores(copier, at(np.append(0, np.ones(198))), quantile=0.01).fraction == 1
 
 
 def test_memorisation_inputs_are_checked():

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import confusion_matrix
 
 from ltgen_bench.errors import ConfigError, SamplesError, UnknownNameError
@@ -19,6 +20,7 @@ from ltgen_bench.metrics import (
     MetricSettings,
     compute_metrics,
     fid,
+    fid_floor,
     frechet_distance,
     frechet_distance_gram,
     gaussian_statistics,
@@ -84,9 +86,8 @@ def test_every_number_is_there_and_is_json():
     assert {len(values) for values in per_class.values()} == {5}
     assert per_class["n_generated"] == per_class["n_reference"] == [80] * 5
     assert set(per_class) >= {"fid", "fid_floor", "kid", "recall", "coverage", "label_accuracy"}
-    assert report["notes"] == {
-        "memorisation.pixels.fraction": "needs held-out images, whose distances set the threshold"
-    }
+    reason = "needs held-out images, whose distances set the threshold"
+    assert report["notes"] == {f"memorisation.pixels.{key}": reason for key in ("threshold", "fraction")}
     assert len(report["confusion"]) == 5
     for key in ("fid", "inception_score", "f8", "f1_8", "precision", "recall", "density", "coverage"):
         interval = report["confidence"][key]
@@ -111,6 +112,9 @@ def test_the_numbers_are_those_of_the_single_functions():
     one = generated.labels == 2
     assert report.per_class["fid"][2] == pytest.approx(fid(generated.features[one], reference.features[one]), rel=1e-9)
     assert report.groups["medium"]["fid"] == pytest.approx(report.per_class["fid"][2], rel=1e-9)
+    floor, size = fid_floor(reference.features[one], 80, seed=SETTINGS.seed)
+    assert report.per_class["fid_floor"][2] == pytest.approx(floor, rel=1e-12)
+    assert report.per_class["fid_floor_n"][2] == size == 40
     assert report.head_tail_gap["recall"] == group["recall"] - report.groups["many"]["recall"]
     assert report.label_accuracy == label_accuracy(generated.probabilities, generated.labels, class_count=5).accuracy
 
@@ -164,6 +168,38 @@ def test_a_class_without_samples_is_null_and_named():
     assert report.notes["per_class.fid"].endswith("(class 4)")
     assert report.groups["few"]["mean_class_fid"] is None
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+def nulls_without_a_note(report):
+    """Names of null values for which `notes` has nothing, but for those that the README excepts."""
+    values = report.to_dict()
+    named = {name: value for name, value in values.items() if name not in ("per_class", "groups", "head_tail_gap")}
+    named |= {f"per_class.{key}": None for key, v in (values["per_class"] or {}).items() if None in v}
+    for group, found in (values["groups"] or {}).items():
+        named |= {f"groups.{group}.{key}": value for key, value in found.items()}
+    for space, found in (values["memorisation"] or {}).items():
+        named |= {f"memorisation.{space}.{key}": found[key] for key in ("threshold", "fraction")}
+    return [name for name, value in named.items() if value is None and not values["notes"].get(name)]
+
+
+@pytest.mark.parametrize("only", [None, *([name] for name in METRIC_NAMES)])
+@pytest.mark.parametrize("given", ["labels", "no labels", "no samples of the tail", "one sample", "statistics"])
+def test_every_null_has_a_note(only, given):
+    generated, reference = two_sets(n=60)
+    keep = {"no samples of the tail": generated.labels < 3, "one sample": np.arange(60) == 0}.get(given, slice(None))
+    labels = None if given == "no labels" else generated.labels[keep]
+    options = {"settings": SETTINGS, "groups": GROUPS, "class_count": 5, "only": only}
+    if given == "statistics":
+        options["reference_statistics"] = gaussian_statistics(reference.features)
+    training = MemorisationInputs(training_features=reference.features[:30], held_out_features=reference.features[30:])
+    sets = FeatureArrays(generated.features[keep], labels), None if given == "statistics" else reference
+    report = compute_metrics(*sets, training=training, **options)
+    assert nulls_without_a_note(report) == []
+    if only == ["kid"]:
+        assert report.notes["fid_infinity"] == "not asked for"
+    if given == "no samples of the tail" and only is None:
+        assert "groups.few.f8" in report.notes
+        assert report.notes["groups.few.mean_class_fid"] == "a class of the group has no fid: see per_class.fid"
 
 
 def test_reference_statistics_in_place_of_features():
@@ -256,14 +292,43 @@ def test_bootstrap_of_a_proportion_has_the_binomial_width():
     # The bounds of 4,000 replicates are known to about 3 % of the half width.
     assert interval.low == pytest.approx(0.25 - half, abs=0.1 * half)
     assert interval.high == pytest.approx(0.25 + half, abs=0.1 * half)
-    # Within strata nothing varies here, so the interval has no width.
+    # Within strata nothing varies here, so the interval of other numbers than flags has no width.
     strata = (np.arange(2000) % 4).astype(np.int64)
-    fixed = bootstrap_mean(values, strata, replicates=100, level=0.95, seed=0)
+    fixed = bootstrap_mean(values.astype(float), strata, replicates=100, level=0.95, seed=0)
     assert fixed.low == pytest.approx(0.25)
     assert fixed.high == pytest.approx(0.25)
     floats = np.random.default_rng(0).standard_normal(2000)
     normal = bootstrap_mean(floats, None, replicates=2000, level=0.9, seed=0)
     assert normal.high - normal.low == pytest.approx(2 * 1.645 * floats.std() / np.sqrt(2000), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "stratified"),
+    [(0, 50, False), (50, 50, False), (0, 1, False), (1, 1, True), (20, 50, True), (0, 2000, True)],
+)
+def test_shares_that_a_bootstrap_cannot_vary_have_the_exact_interval(successes, count, stratified):
+    flags = np.arange(count) < successes
+    strata = flags.astype(np.int64) if stratified else None
+    interval = bootstrap_mean(flags, strata, replicates=100, level=0.9, seed=0)
+    # Clopper and Pearson's definition: at each bound the share found, or a more extreme one, has probability 5 %.
+    if successes:
+        assert binom.sf(successes - 1, count, interval.low) == pytest.approx(0.05, rel=1e-6)
+    else:
+        assert interval.low == 0
+    if successes < count:
+        assert binom.cdf(successes, count, interval.high) == pytest.approx(0.05, rel=1e-6)
+    else:
+        assert interval.high == 1
+    assert interval.method.startswith(f"Clopper-Pearson over {count} samples")
+
+
+def test_only_flags_without_width_leave_the_bootstrap():
+    one = bootstrap_mean(np.arange(50) == 0, None, replicates=400, level=0.95, seed=0)
+    zeros = bootstrap_mean(np.zeros(50), None, replicates=100, level=0.95, seed=0)  # a density, which has no bound
+    assert one.low < one.high
+    assert (zeros.low, zeros.high) == (0, 0)
+    assert one.method.startswith("percentile bootstrap")
+    assert zeros.method.startswith("percentile bootstrap")
 
 
 def test_fid_jackknife_error_matches_the_spread_over_samples():

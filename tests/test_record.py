@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import ltgen_bench
 from ltgen_bench.config import DatasetConfig
-from ltgen_bench.datasets import load_dataset
+from ltgen_bench.datasets import ImageSet, load_dataset
 from ltgen_bench.errors import CheckpointError, RecordError, SamplesError
 from ltgen_bench.evaluation import EvaluationPlaces
 from ltgen_bench.pipeline import Run
@@ -137,6 +137,29 @@ def test_evaluate_in_python(tmp_path: Path) -> None:
     with pytest.raises(SamplesError, match="are empty"):
         ltgen_bench.evaluate(images[:0], labels[:0], dataset="digits-lt", places=places)
     assert np.shares_memory(images, reference.images)
+
+
+def test_held_out_images_that_are_training_images_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the data set says: a generator that copies is found, with the threshold of the others."""
+    places = EvaluationPlaces(tmp_path)
+    data = load_dataset(DatasetConfig(name="digits-lt"), tmp_path)
+    train, held_out = data.train(), data.held_out()
+    assert held_out is not None
+    both = ImageSet(
+        np.concatenate([train.images[::10], held_out.images]), np.concatenate([train.labels[::10], held_out.labels])
+    )
+    clean = ltgen_bench.evaluate(train.images, train.labels, dataset=data, places=places).report.memorisation
+    for mixed, expected in ((both, clean), (ImageSet(train.images, train.labels), None)):
+        again = load_dataset(DatasetConfig(name="digits-lt"), tmp_path)
+        monkeypatch.setattr(type(again), "load_held_out", lambda self, mixed=mixed: mixed)
+        report = ltgen_bench.evaluate(train.images, train.labels, dataset=again, places=places).report
+        assert report.memorisation is not None
+        if expected is None:
+            assert report.memorisation["pixels"]["fraction"] is None
+            assert "needs held-out images" in report.notes["memorisation.pixels.fraction"]
+        else:
+            assert report.memorisation == expected
+            assert report.memorisation["pixels"]["fraction"] == 1
 
 
 def test_unconditional_samples_say_nothing_of_classes(tmp_path: Path) -> None:

@@ -35,7 +35,14 @@ METRICS: dict[str, Any] = {
             "groups": {"many": 0.5},
         }
     },
-    "notes": {"f8": "too few", "f1_8": "too few", "kid_std": "odd", "inception_score": "not asked for"},
+    "notes": {
+        "f8": "too few",
+        "f1_8": "too few",
+        "kid_std": "odd",
+        "inception_score": "not asked for",
+        "groups.few.f8": "none of it",
+        "groups.few.mean_class_fid": "see the classes",
+    },
 }
 
 
@@ -62,6 +69,8 @@ def test_what_a_reader_sees() -> None:
     assert "f8, f1_8: too few" in text
     assert "kid_std: odd" in text
     assert "not asked for" not in text
+    assert "groups.few.f8: none of it" in text
+    assert "see the classes" not in text  # the notes on the classes are there already
     assert "honest: about 1.0 %" in text
     assert "25.0 %" in text
     assert "two random halves of the reference, 20 images each" in text

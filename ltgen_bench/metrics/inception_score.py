@@ -13,7 +13,7 @@ def inception_score_of_splits(probabilities: FloatArray, *, splits: int, seed: i
 
     The rows are shuffled with `seed` first: samples are often stored class by class, and a part that holds one class
     only would score 1. Part i holds the rows from floor(i N / splits) to floor((i + 1) N / splits). A probability of 0
-    contributes 0. Raises `SamplesError` when N < splits.
+    contributes 0. No score is below 1. Raises `SamplesError` when N < splits.
     """
     count = len(probabilities)
     if count < splits:
@@ -24,7 +24,9 @@ def inception_score_of_splits(probabilities: FloatArray, *, splits: int, seed: i
         part = probabilities[order[i * count // splits : (i + 1) * count // splits]].astype(np.float64)
         part /= part.sum(axis=1, keepdims=True)
         marginal = part.mean(axis=0)
-        scores.append(float(np.exp(np.sum(_negative_entropy(part)) / len(part) - np.sum(_negative_entropy(marginal)))))
+        divergence = np.sum(_negative_entropy(part)) / len(part) - np.sum(_negative_entropy(marginal))
+        # A mean of divergences is never negative (Jensen), but the difference of equal rows' entropies rounds below 0.
+        scores.append(max(1.0, float(np.exp(divergence))))
     return scores
 
 

@@ -6,6 +6,7 @@ compared with those of held-out real images, which are as near to the training s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,11 +119,12 @@ class MemorisationScores:
         nearest: the generated samples' nearest training images.
         median_distance: over generated samples.
         held_out_median_distance: over held-out images; None without them.
-        threshold: the `quantile` of the held-out distances; None without held-out images.
+        threshold: the `quantile` of the held-out distances; None where there is none.
         fraction: share of generated samples strictly nearer than the threshold; an honest generator has about
-            `quantile`. None without held-out images.
-        copied: (N,) bool, which ones; None without held-out images.
+            `quantile`. None without a threshold.
+        copied: (N,) bool, which ones; None without a threshold.
         quantile: as asked for.
+        reason: why there is no threshold; None where there is one.
     """
 
     nearest: NearestTraining
@@ -132,6 +134,7 @@ class MemorisationScores:
     fraction: float | None
     copied: NDArray[np.bool_] | None
     quantile: float
+    reason: str | None = None
 
     def closest_pairs(self, count: int) -> list[tuple[int, int]]:
         """(generated index, training index) of the `count` nearest pairs, nearest first: what a panel shows."""
@@ -142,11 +145,28 @@ class MemorisationScores:
 def memorisation_scores(
     nearest: NearestTraining, held_out: NearestTraining | None, *, quantile: float
 ) -> MemorisationScores:
-    """Compare generated samples' nearest distances with those of held-out images."""
+    """Compare generated samples' nearest distances with those of held-out images.
+
+    The threshold is the Weibull estimate of the quantile q: with q (H + 1) whole, a new real image lies below that
+    order statistic of H held-out ones with probability q exactly. There is none without held-out images, with fewer
+    than 1 / q - 1, where q is below the smallest one's expected rank, and where it would be 0, which nothing is below.
+    """
     median = float(np.median(nearest.distances))
     if held_out is None:
-        return MemorisationScores(nearest, median, None, None, None, None, quantile)
-    threshold = float(np.quantile(held_out.distances, quantile))
-    copied = nearest.distances < threshold
+        absent = "needs held-out images, whose distances set the threshold"
+        return MemorisationScores(nearest, median, None, None, None, None, quantile, absent)
     held_out_median = float(np.median(held_out.distances))
+    needed = math.ceil(1 / quantile - 1 - 1e-9)  # 1 / q is rounded
+    threshold = float(np.quantile(held_out.distances, quantile, method="weibull"))
+    reason = None
+    if len(held_out.distances) < needed:
+        reason = (
+            f"needs at least {needed:,} held-out images for the quantile {quantile:g} of their distances, "
+            f"got {len(held_out.distances):,}"
+        )
+    elif threshold == 0:
+        reason = f"a share of {quantile:g} or more of the held-out images lie on training images: nothing is nearer"
+    if reason is not None:
+        return MemorisationScores(nearest, median, held_out_median, None, None, None, quantile, reason)
+    copied = nearest.distances < threshold
     return MemorisationScores(nearest, median, held_out_median, threshold, float(copied.mean()), copied, quantile)

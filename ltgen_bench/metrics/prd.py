@@ -14,6 +14,7 @@ import numpy as np
 
 from ltgen_bench.errors import ConfigError, SamplesError, did_you_mean
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
+from ltgen_bench.metrics.prd_seeding import seed_centres
 from ltgen_bench.metrics.settings import PRD_CLUSTERINGS
 
 _ROWS_PER_BLOCK = 8192
@@ -158,7 +159,7 @@ def cluster_union(
     rows = [np.sort(generator.permutation(count)[:size]) if count > size else np.arange(count) for count in counts]
     if counts[0] != counts[1]:
         union = union[np.concatenate([rows[0], rows[1] + reference_count])]
-    centres = _seed_centres(union, cluster_count, generator)
+    centres = seed_centres(union, cluster_count, generator)
     algorithm: type[Any] = MiniBatchKMeans if clustering == "minibatch-kmeans" else KMeans
     state = int(generator.integers(2**31))
     model = algorithm(n_clusters=cluster_count, init=centres, n_init=1, random_state=state)
@@ -167,36 +168,6 @@ def cluster_union(
         warnings.filterwarnings("ignore", category=UserWarning)
         labels = model.fit(union).labels_.astype(np.int64)
     return Clustering(cluster_count, rows[0], rows[1], labels[:size], labels[size:])
-
-
-def _seed_centres(points: FloatArray, cluster_count: int, generator: np.random.Generator) -> FloatArray:
-    """Greedy k-means++ centres (K, D) (Arthur and Vassilvitskii 2007) from a random subset of `points`.
-
-    What scikit-learn does for mini-batches, whose subset has 3,072 rows (or 3 K where K is larger): 2 + log K
-    candidates a step, drawn in proportion to the squared distance to the nearest centre; the one that lowers the
-    sum most is kept. All squared distances of the subset come from one product at the start, so a step costs a few
-    rows instead of a pass over the features.
-    """
-    size = 3 * 1024 if cluster_count <= 3 * 1024 else 3 * cluster_count
-    rows = np.sort(generator.choice(len(points), min(size, len(points)), replace=False))
-    subset = points[rows]
-    norms = np.einsum("ij,ij->i", subset, subset)
-    squared = subset @ subset.T
-    squared *= -2
-    squared += norms[:, None]
-    squared += norms[None, :]
-    np.maximum(squared, 0, out=squared)
-    trials = 2 + int(np.log(cluster_count))
-    chosen = [int(generator.integers(len(subset)))]
-    nearest = squared[chosen[0]]
-    for _ in range(1, cluster_count):
-        cumulative = np.cumsum(nearest, dtype=np.float64)
-        drawn = np.searchsorted(cumulative, generator.random(trials) * cumulative[-1])
-        candidates = np.minimum(squared[np.minimum(drawn, len(subset) - 1)], nearest)
-        best = int(candidates.sum(axis=1, dtype=np.float64).argmin())
-        chosen.append(int(min(drawn[best], len(subset) - 1)))
-        nearest = candidates[best]
-    return np.asarray(subset[chosen])
 
 
 def prd_scores(

@@ -17,8 +17,9 @@ class MetricReport:
     Arguments:
         fid ... label_accuracy: over all samples. `f8` is recall-like, `f1_8` precision-like.
         fid_infinity: only where asked for.
-        per_class: lists with one entry a class: `fid`, `fid_floor` and its sample number `fid_floor_n`, `kid`,
-            `precision`, `recall`, `density`, `coverage`, `label_accuracy`, `n_generated`, `n_reference`.
+        per_class: lists with one entry a class: `fid`, `fid_floor` (of `fid_floor_n` reference images against the
+            `n_reference` - `fid_floor_n` others), `kid`, `precision`, `recall`, `density`, `coverage`,
+            `label_accuracy`, `n_generated`, `n_reference`.
         groups: for `many`, `medium`, `few` a dictionary. `fid`: the group's classes pooled; `precision`, `recall`,
             `density`, `coverage`: the group's samples within the other set's whole manifold; `mean_class_*`: plain
             means over the group's classes; also `f8`, `f1_8`, `label_accuracy`, counts, `classes`.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltgen_bench.metrics import uncertainty
+from ltgen_bench.metrics.groups import mean_of
 from ltgen_bench.metrics.inputs import FeatureArrays, FloatArray, IntArray, rows_of_classes
 from ltgen_bench.metrics.memorisation import MemorisationInputs, MemorisationScores
 from ltgen_bench.metrics.report import MetricReport
@@ -20,7 +21,7 @@ from ltgen_bench.metrics.uncertainty import Interval
 
 # The JSON keys that a metric name stands for.
 _KEYS = {
-    "fid": ("fid",),
+    "fid": ("fid", "fid_infinity"),
     "per_class_fid": ("per_class.fid",),
     "kid": ("kid", "kid_std"),
     "inception_score": ("inception_score", "inception_score_std"),
@@ -78,6 +79,18 @@ class Run:
             shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
             self.notes[f"per_class.{key}"] = f"{reason} (class {shown})"
 
+    def set_group(self, group: str, key: str, value: float | None, reason: str) -> None:
+        """Store one value of a group; `reason` explains it where it is None."""
+        self.by_group[group][key] = value
+        if value is None:
+            self.notes[f"groups.{group}.{key}"] = reason
+
+    def set_class_means(self, key: str, values: Sequence[float | None]) -> None:
+        """The mean of one value a class over the classes of every group, as `mean_class_<key>`."""
+        for group, classes in self.groups.items():
+            mean = mean_of(values, classes)
+            self.set_group(group, f"mean_class_{key}", mean, f"a class of the group has no {key}: see per_class.{key}")
+
     def bootstrap(self, key: str, values: NDArray[Any], labels: IntArray | None) -> None:
         """The interval of the mean of per-sample `values` under `key`, and those of the groups."""
         settings = self.settings
@@ -95,7 +108,8 @@ class Run:
         """The mean of per-sample `values` in every group."""
         for group, classes in self.groups.items():
             inside = np.isin(labels, classes) if labels is not None else np.zeros(0, dtype=bool)
-            self.by_group[group][key] = float(values[inside].mean()) if inside.any() else None
+            mean = float(values[inside].mean()) if inside.any() else None
+            self.set_group(group, key, mean, "needs labels" if labels is None else "has no samples")
 
 
 def _class_rows(arrays: FeatureArrays | None, class_count: int | None) -> list[IntArray] | None:

@@ -10,7 +10,6 @@ import numpy as np
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics import uncertainty
 from ltgen_bench.metrics.classification import label_accuracy
-from ltgen_bench.metrics.groups import mean_of
 from ltgen_bench.metrics.inception_score import inception_score_of_splits
 from ltgen_bench.metrics.kernel import kid, per_class_kid
 from ltgen_bench.metrics.manifold import manifold_scores, per_class_manifold_scores
@@ -51,8 +50,7 @@ def step_kid(run: Run) -> None:
         return
     values = per_class_kid(x, run.generated_rows, y, run.reference_rows)
     run.set_per_class("kid", values, "needs at least 2 generated and 2 reference samples")
-    for group, classes in run.groups.items():
-        run.by_group[group]["mean_class_kid"] = mean_of(values, classes)
+    run.set_class_means("kid", values)
 
 
 def step_inception_score(run: Run) -> None:
@@ -113,18 +111,15 @@ def step_prd(run: Run) -> None:
         return
     for group, classes in run.groups.items():
         weights = [np.isin(values, classes).astype(float) for values in (reference_labels, labels)]
-        if min(w.sum() for w in weights) == 0:
-            run.by_group[group].update(f8=None, f1_8=None)
-            continue
         usable = [
             c
             for c in scores.clusterings
             if min(weights[0][c.reference_rows].sum(), weights[1][c.generated_rows].sum()) > 0
         ]
         pairs = [f_scores(*c.histograms(weights[0], weights[1]), **curve) for c in usable]
-        f8, f1_8 = np.mean(pairs, axis=0) if pairs else (None, None)
-        run.by_group[group]["f8"] = None if f8 is None else float(f8)
-        run.by_group[group]["f1_8"] = None if f1_8 is None else float(f1_8)
+        means = [float(mean) for mean in np.mean(pairs, axis=0)] if pairs else [None, None]
+        for key, mean in zip(("f8", "f1_8"), means, strict=True):
+            run.set_group(group, key, mean, "no clustering holds both generated and reference samples of it")
 
 
 def step_precision_recall(run: Run) -> None:
@@ -157,8 +152,7 @@ def step_precision_recall(run: Run) -> None:
     for key in ("precision", "recall", "density", "coverage"):
         of_class = [None if s is None else float(getattr(s, key)) for s in per_class]
         run.set_per_class(key, of_class, f"needs more than k = {k} generated and reference samples")
-        for group, classes in run.groups.items():
-            run.by_group[group][f"mean_class_{key}"] = mean_of(of_class, classes)
+        run.set_class_means(key, of_class)
 
 
 def step_label_accuracy(run: Run) -> None:
@@ -217,7 +211,8 @@ def _memorisation_entry(run: Run, space: str, scores: MemorisationScores) -> dic
         "groups": None,
     }
     if scores.copied is None:
-        run.notes[f"memorisation.{space}.fraction"] = "needs held-out images, whose distances set the threshold"
+        for key in ("threshold", "fraction"):
+            run.notes[f"memorisation.{space}.{key}"] = scores.reason or ""
         return entry
     copied = scores.copied
     if run.generated_rows is not None:

@@ -9,8 +9,13 @@ import numpy as np
 
 from ltgen_bench.errors import SamplesError
 from ltgen_bench.metrics import uncertainty
-from ltgen_bench.metrics.frechet import fid_floor, fid_infinity, frechet_distance, frechet_distance_gram
-from ltgen_bench.metrics.groups import mean_of
+from ltgen_bench.metrics.frechet import (
+    fid_floor,
+    fid_infinity,
+    floor_split,
+    frechet_distance,
+    frechet_distance_gram,
+)
 from ltgen_bench.metrics.inputs import FloatArray, IntArray
 from ltgen_bench.metrics.run import Run, reason_without_reference
 from ltgen_bench.metrics.statistics import (
@@ -66,7 +71,6 @@ def step_fid(run: Run) -> None:
         return
     run.values["fid"] = value
     if not settings.fid_infinity:
-        run.notes["fid_infinity"] = "not asked for"
         return
     try:
         statistics = reference if isinstance(reference, GaussianStatistics) else gaussian_statistics(reference)
@@ -86,12 +90,12 @@ def step_per_class_fid(run: Run) -> None:
 
     def of_class(c: int) -> tuple[float | None, tuple[float, int] | None, _Sums | None]:
         x, y = generated[generated_rows[c]], reference[reference_rows[c]]
-        floor = fid_floor(y, len(x), seed=run.settings.seed)
         if min(len(x), len(y)) < 2:
-            return None, floor, None
+            return None, fid_floor(y, len(x), seed=run.settings.seed), None
         if min(len(x), len(y)) <= x.shape[1]:
-            return frechet_distance_gram(x, y), floor, None
-        sums = StatisticsAccumulator(x.shape[1]).update(x), StatisticsAccumulator(x.shape[1]).update(y)
+            return frechet_distance_gram(x, y), fid_floor(y, len(x), seed=run.settings.seed), None
+        floor, of_reference = _floor_and_sums(y, len(x), run.settings.seed)
+        sums = StatisticsAccumulator(x.shape[1]).update(x), of_reference
         return frechet_distance(sums[0].result(), sums[1].result()), floor, sums
 
     pooled = _GroupFid(run)
@@ -101,14 +105,27 @@ def step_per_class_fid(run: Run) -> None:
         fids.append(value)
         floors.append(floor)
         pooled.add(c, sums)
-    run.set_per_class("fid", fids, "needs at least 2 generated and 2 reference samples")
+    too_few = "needs at least 2 generated and 2 reference samples"
+    run.set_per_class("fid", fids, too_few)
     reason = "needs at least 2 generated and 4 reference samples"
     run.set_per_class("fid_floor", [None if f is None else f[0] for f in floors], reason)
     run.set_per_class("fid_floor_n", [None if f is None else f[1] for f in floors], reason)
-    for group, classes in run.groups.items():
-        run.by_group[group]["mean_class_fid"] = mean_of(fids, classes)
-        run.by_group[group]["mean_class_fid_floor"] = mean_of(run.per_class["fid_floor"], classes)
-        run.by_group[group]["fid"] = pooled.value(group)
+    run.set_class_means("fid", fids)
+    run.set_class_means("fid_floor", run.per_class["fid_floor"])
+    for group in run.groups:
+        run.set_group(group, "fid", pooled.value(group), too_few)
+
+
+def _floor_and_sums(
+    reference: FloatArray, count: int, seed: int
+) -> tuple[tuple[float, int] | None, StatisticsAccumulator]:
+    """`fid_floor`, and the sums of all of `reference` (M, D): those of its two sides, so one pass makes both."""
+    split = floor_split(len(reference), count, seed=seed)
+    if split is None or len(split[0]) <= reference.shape[1]:
+        whole = StatisticsAccumulator(reference.shape[1]).update(reference)
+        return fid_floor(reference, count, seed=seed), whole
+    drawn, rest = (StatisticsAccumulator(reference.shape[1]).update(reference[rows]) for rows in split)
+    return (frechet_distance(drawn.result(), rest.result()), drawn.count), rest.merge(drawn)
 
 
 class _GroupFid:

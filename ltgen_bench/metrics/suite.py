@@ -95,6 +95,8 @@ def compute_metrics(
     for name in METRIC_NAMES:
         if name not in names:
             run.skip(name, "not asked for")
+    if not settings.fid_infinity:
+        run.notes["fid_infinity"] = "not asked for"
     return finish(run)
 
 

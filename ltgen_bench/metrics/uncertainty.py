@@ -53,7 +53,8 @@ def bootstrap_mean(
     """Percentile bootstrap interval of the mean of per-sample `values` (N,) (Efron 1979).
 
     Samples are redrawn within every stratum of `strata` (N,), the class labels, whose sizes stay as they are. For
-    recall and the like the two manifolds are held fixed.
+    recall and the like the two manifolds are held fixed. Where nothing varies within a stratum, as at a share of 0 or
+    1, redrawing says nothing; for flags (dtype bool) the interval is then that of `proportion_interval`.
     """
     numbers = values.astype(np.float64)
     generator = np.random.default_rng(seed)
@@ -69,8 +70,20 @@ def bootstrap_mean(
             draws = generator.integers(len(part), size=(min(step, replicates - start), len(part)))
             sums[start : start + len(draws)] += part[draws].sum(axis=1)
     low, high = np.quantile(sums / len(numbers), [(1 - level) / 2, (1 + level) / 2])
+    if low == high and values.dtype == np.bool_:
+        return proportion_interval(int(np.count_nonzero(values)), len(values), level)
     where = "over samples" if strata is None else "over samples, stratified by class"
     return Interval(float(low), float(high), level, f"percentile bootstrap {where}, {replicates} replicates")
+
+
+def proportion_interval(successes: int, count: int, level: float) -> Interval:
+    """The exact interval of a share of `count` independent samples (Clopper and Pearson 1934), rather too wide."""
+    from scipy.stats import beta
+
+    tail = (1 - level) / 2
+    low = float(beta.ppf(tail, successes, count - successes + 1)) if successes else 0.0
+    high = float(beta.ppf(1 - tail, successes + 1, count - successes)) if successes < count else 1.0
+    return Interval(low, high, level, f"Clopper-Pearson over {count} samples: a bootstrap of them does not vary")
 
 
 def normal_interval(estimate: float, standard_error: float, level: float, method: str) -> Interval:

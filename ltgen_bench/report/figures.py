@@ -64,9 +64,7 @@ def _floor_label(per_class: Mapping[str, Sequence[Any]]) -> str:
     if not sizes:
         return "real against real"
     low, high = min(sizes), max(sizes)
-    return (
-        f"real against real, {low:,} images each" if low == high else f"real against real, {low:,} to {high:,} images"
-    )
+    return f"real against real: {low:,}" + ("" if low == high else f" to {high:,}") + " images against the others"
 
 
 def per_class_bars(record: Record) -> Any:

@@ -88,7 +88,8 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
     """The notes, those with the same text together, and what a reader of the real-versus-real column should know."""
     names_of: dict[str, list[str]] = {}
     for name, reason in metrics["notes"].items():
-        if reason != "not asked for":
+        # what the means over a group's classes lack, the notes on the classes say
+        if reason != "not asked for" and ".mean_class_" not in name:
             names_of.setdefault(reason, []).append(name)
     lines = []
     for reason, names in names_of.items():
