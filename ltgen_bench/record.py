@@ -26,8 +26,8 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{10,64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Number = Annotated[float, Field(ge=-1e12, le=1e12)]
-NotNegative = Annotated[float, Field(ge=0, le=1e12)]
+Number = Annotated[float, Field(ge=-1e100, le=1e100)]
+NotNegative = Annotated[float, Field(ge=0, le=1e100)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Counts = Annotated[list[Count], Field(min_length=1, max_length=MAX_CLASSES)]
 PerClass = Annotated[list[Number | None], Field(max_length=MAX_CLASSES)]
@@ -138,7 +138,7 @@ class MetricsPart(Part):
     fid_infinity: Number | None = None
     kid: Number | None
     kid_std: NotNegative | None
-    inception_score: Annotated[float, Field(ge=1, le=1e12)] | None
+    inception_score: Annotated[float, Field(ge=1, le=1e100)] | None
     inception_score_std: NotNegative | None
     f8: Fraction | None
     f1_8: Fraction | None
@@ -201,9 +201,9 @@ HEADLINE_METRICS = (
 
 # What the numbers of groups and classes can be.
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("fid", "fid_floor", "density", "n_generated", "n_reference"), (0.0, 1e12)),
+    **dict.fromkeys(("fid", "fid_floor", "density", "n_generated", "n_reference"), (0.0, 1e100)),
     **dict.fromkeys(("f8", "f1_8", "precision", "recall", "coverage", "label_accuracy"), (0.0, 1.0)),
-    "inception_score": (1.0, 1e12),
+    "inception_score": (1.0, 1e100),
 }
 
 
@@ -293,7 +293,7 @@ class Record(Part):
             for key, value in (group.model_extra or {}).items()
         )
         for place, key, values in (*per_class, *groups):
-            low, high = _RANGES.get(key.removeprefix("mean_class_"), (-1e12, 1e12))
+            low, high = _RANGES.get(key.removeprefix("mean_class_"), (-1e100, 1e100))
             good = all(value is None or low <= value <= high for value in values)
             checks.append((good, f"metrics.{place}.{key} is not within {low:g} ... {high:g}"))
         for name, interval in self.metrics.confidence.items():
