@@ -135,8 +135,11 @@ def test_switches(browser: Any, built: Path) -> None:
     assert "method=c" in browser.current_url
     set_switch(browser, "method", "")
     set_switch(browser, "status", "verified")
+    assert methods(browser) == ["CORAL", "CBDM", "T2H", "DDPM"]
+    set_switch(browser, "method", "gan")
     assert methods(browser) == []
     assert browser.execute_script("return document.getElementById('found').textContent") == "0 rows"
+    set_switch(browser, "method", "")
     set_switch(browser, "status", "reported")
     shown = """return [...document.querySelectorAll('.board')]
         .filter(board => board.offsetParent !== null).map(board => board.dataset.dataset)"""
