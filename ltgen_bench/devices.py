@@ -34,6 +34,11 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     return device
 
 
+def measuring_device(device: torch.device) -> torch.device:
+    """Where features and distances are computed: CUDA, else the CPU, for they need float64, which MPS has not."""
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
 def describe_device(device: torch.device) -> str:
     """What the device is called, for records."""
     if device.type == "cuda":

@@ -13,7 +13,7 @@ import torch
 from ltgen_bench.config import DatasetConfig
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
 from ltgen_bench.datasets.base import take
-from ltgen_bench.devices import memory_errors, resolve_device
+from ltgen_bench.devices import measuring_device, memory_errors, resolve_device
 from ltgen_bench.errors import ConfigError, MissingFileError, SamplesError
 from ltgen_bench.features import (
     ExtractedFeatures,
@@ -204,8 +204,7 @@ def evaluate_samples(
     refuse_unused_weights(protocol, places)
     if missing := missing_weights(protocol, places):
         raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
-    if device.type != "cuda":  # features and distances need float64, which MPS has not
-        device = torch.device("cpu")
+    device = measuring_device(device)
     with memory_errors("try a smaller --set execution.evaluation_batch_size"):
         return _evaluate(samples, dataset, protocol, places, device, batch_size, progress, resized_from, labelled)
 

@@ -13,6 +13,7 @@ entry point group `ltgen_bench.methods` of an installed package.
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -135,14 +136,33 @@ class Method(ABC):
 
 
 def own_code_sha256(method: type[Method]) -> str | None:
-    """The sha256 of the files that define a method; None for this package's own, which the commit names."""
-    own = [
-        cls
-        for cls in method.__mro__
-        if cls.__module__.split(".")[0] not in ("baselines", "ltgen_bench", "builtins", "abc")
-    ]
-    return sha256_json([sha256_file(Path(inspect.getfile(cls))) for cls in own]) if own else None
+    """The sha256 of a plug-in's code: the file that defines `method`, and what it imports from the same folder.
 
+    None for this package's own methods, which the commit names.
+    """
+    if method.__module__.split(".")[0] in _OWN_PACKAGES:
+        return None
+    folder = Path(inspect.getfile(method)).resolve().parent
+    found: dict[str, str] = {}
+    waiting, seen = [method.__module__], set()
+    while waiting:
+        name = waiting.pop()
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if name in seen or not isinstance(file, str) or name.split(".")[0] in _OWN_PACKAGES:
+            continue
+        seen.add(name)
+        path = Path(file).resolve()
+        if folder not in path.parents or "site-packages" in path.relative_to(folder).parts:
+            continue
+        found[path.relative_to(folder).as_posix()] = sha256_file(path)
+        for value in vars(module).values():
+            of = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+            waiting += [of] if isinstance(of, str) else []
+    return sha256_json(found)
+
+
+_OWN_PACKAGES = ("baselines", "ltgen_bench")
 
 METHODS: Registry[type[Method]] = Registry("method", "ltgen_bench.methods")
 

@@ -27,7 +27,7 @@ from ltgen_bench.evaluation import (
     refuse_unused_weights,
 )
 from ltgen_bench.features import download_weights, extractor_info, weights_sha256
-from ltgen_bench.methods import DiffusionMethod, FitContext, Method, own_code_sha256
+from ltgen_bench.methods import DiffusionMethod, FitContext, Method
 from ltgen_bench.progress import Progress
 from ltgen_bench.record import MethodPart, MetricsPart, Record, TimingPart, TrainingPart, read_record, write_record
 from ltgen_bench.resolve import ResolvedRun
@@ -158,9 +158,7 @@ class Run:
     def claim(self, world: World) -> None:
         """Take the folder for this configuration and start its log."""
         if world.is_main:
-            self.folder.claim(
-                self.config, self.resolved.dataset.fingerprint(), own_code_sha256(self.resolved.method_class)
-            )
+            self.folder.claim(self.config, self.resolved.dataset.fingerprint(), self.resolved.method_sha256)
             if hasattr(self.progress, "log_file"):
                 self.progress.log_file = self.folder.log
         world.barrier()
@@ -299,7 +297,7 @@ class Run:
                 config=config.identity(),
                 config_hash=config.hash(),
                 facts=method.facts(),
-                code_sha256=own_code_sha256(type(method)),
+                code_sha256=self.resolved.method_sha256,
             ),
             dataset=evaluation.dataset,
             protocol=evaluation.protocol,

@@ -296,6 +296,9 @@ class Record(Part):
             low, high = _RANGES.get(key.removeprefix("mean_class_"), (-1e100, 1e100))
             good = all(value is None or low <= value <= high for value in values)
             checks.append((good, f"metrics.{place}.{key} is not within {low:g} ... {high:g}"))
+        checks.append(
+            (_is_memorisation(self.metrics.memorisation), "metrics.memorisation is not one of the two spaces")
+        )
         for name, interval in self.metrics.confidence.items():
             if interval is not None:
                 checks.append((interval.low <= interval.high, f"metrics.confidence.{name} has low above high"))
@@ -309,6 +312,17 @@ class Record(Part):
             if not good:
                 raise ValueError(message)
         return self
+
+
+def _is_memorisation(spaces: dict[str, Any] | None) -> bool:
+    """Features and pixels only, each with its share of suspected copies or null in its place."""
+    for space, scores in (spaces or {}).items():
+        if space not in ("features", "pixels") or not isinstance(scores, dict):
+            return False
+        share = scores.get("fraction")
+        if share is not None and not (type(share) in (int, float) and 0 <= share <= 1):
+            return False
+    return True
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from ltgen_bench.config import DatasetConfig, RunConfig, TrainingConfig, build, keys, merge, read_toml
 from ltgen_bench.datasets import Dataset, load_dataset
 from ltgen_bench.errors import CheckpointError, ConfigError, did_you_mean
-from ltgen_bench.methods import METHODS, DataSpec, DiffusionMethod, Method
+from ltgen_bench.methods import METHODS, DataSpec, DiffusionMethod, Method, own_code_sha256
 from ltgen_bench.protocol import resolve_protocol
 from ltgen_bench.storage import sha256_file
 
@@ -25,6 +25,7 @@ class ResolvedRun:
     dataset: Dataset
     method_class: type[Method]
     notes: tuple[str, ...] = ()  # what the user should know of how the configuration came about
+    method_sha256: str | None = None  # of a plug-in's code as it was when it was loaded
 
     @property
     def spec(self) -> DataSpec:
@@ -57,10 +58,6 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     recipes = merge(
         trunk_recipe(dataset.image_shape[1]), _first_recipe(dataset_recipe, dataset, dataset_config), own_recipe
     )
-    notes = []
-    if not own_recipe and method_class.has_recipes(method_name):
-        size = dataset.image_shape[1]
-        notes.append(f"no recipe for {method_name} on {dataset.name}: settings are those for {size} px, guidance is 0")
     own = merge(recipes.get("method", {}), user.get("method", {}), {"name": method_name})
     implied = method_class.implied(build(method_class.Config, own, "method"))
     merged = merge(recipes, implied, user, {"method": {"name": method_name}})
@@ -80,8 +77,14 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     config = config.model_copy(update={"sampling": config.sampling.model_copy(update=sampling)})
     if steps > config.diffusion.timesteps:
         raise ConfigError(f"sampling.steps {steps} is more than diffusion.timesteps {config.diffusion.timesteps}")
+    notes: tuple[str, ...] = ()
+    if not own_recipe and method_class.has_recipes(method_name):
+        notes = (
+            f"no recipe for {method_name} on {dataset.name}: settings are those for {dataset.image_shape[1]} px and "
+            f"your own, guidance {config.sampling.guidance_scale:g}",
+        )
     _check_sampling(config, issubclass(method_class, DiffusionMethod))
-    return ResolvedRun(config, dataset, method_class, tuple(notes))
+    return ResolvedRun(config, dataset, method_class, notes, own_code_sha256(method_class))
 
 
 def _first_recipe(find: Callable[[str], dict[str, Any]], dataset: Dataset, options: DatasetConfig) -> dict[str, Any]:

@@ -73,6 +73,29 @@ def other_weights(path: Path) -> Path:
     return path
 
 
+def test_a_short_file_is_merged_with_the_options(cli: Cli, tmp_path: Path) -> None:
+    """What a file does not set, nothing hides: only a complete configuration is in the way of another one."""
+
+    def planned(text: str, *options: str) -> dict[str, Any]:
+        (tmp_path / "short.toml").write_text(text)
+        code, out, err = cli("run", "--config", tmp_path / "short.toml", *options, "--dry-run", "--json")
+        assert code == 0, err
+        plan: dict[str, Any] = json.loads(out)["config"]
+        return plan
+
+    released = '[method]\nname = "coral"\nvariant = "released"\n'
+    assert planned(released, "--set", "method.variant=paper")["method"]["variant"] == "paper"
+    plan = planned("[protocol]\nsamples = 300\nprd_runs = 2\n", "--protocol", "digits-1k.v1")
+    assert plan["protocol"]["samples"] == 300
+    assert plan["protocol"]["name"] == "digits-1k.v1+custom"
+
+
+def test_unconditional_samples_have_no_guidance(cli: Cli, tmp_path: Path) -> None:
+    """Also of a data set whose recipe has one, as `sample` of an h2t run suggests."""
+    line = ["evaluate", "absent.npz", "--dataset", "cifar10lt", "--set", "sampling.conditioning=none"]
+    assert "absent.npz" in refused(cli(*line))
+
+
 def test_a_variant_on_top_of_a_complete_configuration_is_refused(cli: Cli, run_folder: Path) -> None:
     """It would change the name only: every key that a variant chooses stands in the file."""
     line = ["run", "--config", run_folder / "config.toml", "--set", "method.variant=released", "--dry-run"]

@@ -204,7 +204,7 @@ def test_many_suspected_copies_are_said(leaderboards: Path) -> None:
             seed,
             lambda r: r["metrics"]["memorisation"]["pixels"].update(fraction=0.25),
         )
-    assert "25% of the samples are suspected copies" in render(leaderboards)[TABLE]
+    assert "**25% of the samples are suspected copies of training images**" in render(leaderboards)[TABLE]
 
 
 # --- staleness ----------------------------------------------------------------------------------------------------

@@ -24,16 +24,17 @@ def script(step: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changed", "author", "code"),
+    ("changed", "author", "count", "code"),
     [
-        ("leaderboards/verifications/digits-lt/x/0.json", "FIRST_TIME_CONTRIBUTOR", 2),
-        ("README.md\nleaderboards/verifications/digits-lt/x/0.json", "NONE", 2),
-        (".github/workflows/verifications.yml", "CONTRIBUTOR", 2),
-        ("leaderboards/verifications/digits-lt/x/0.json", "MEMBER", 0),
-        ("leaderboards/records/digits-lt/x/0.json\ndocs/leaderboards/verifications/x", "NONE", 0),
+        ("leaderboards/verifications/digits-lt/x/0.json", "FIRST_TIME_CONTRIBUTOR", 1, 2),
+        ("README.md\nleaderboards/verifications/digits-lt/x/0.json", "NONE", 2, 2),
+        (".github/workflows/verifications.yml", "CONTRIBUTOR", 1, 2),
+        ("leaderboards/verifications/digits-lt/x/0.json", "MEMBER", 1, 0),
+        ("leaderboards/records/digits-lt/x/0.json\ndocs/leaderboards/verifications/x", "NONE", 2, 0),
+        ("leaderboards/records/digits-lt/x/0.json", "NONE", 3001, 2),
     ],
 )
-def test_strangers_bring_no_verifications(tmp_path: Path, changed: str, author: str, code: int) -> None:
+def test_strangers_bring_no_verifications(tmp_path: Path, changed: str, author: str, count: int, code: int) -> None:
     """With a stand-in for GitHub's own command, which lists the names of the changed files."""
     stand_in = tmp_path / "gh"
     stand_in.write_text(f'#!/bin/sh\n[ "$3" = repos/a/b/pulls/7/files ] && printf "%s\\n" "{changed}"\n')
@@ -41,7 +42,13 @@ def test_strangers_bring_no_verifications(tmp_path: Path, changed: str, author: 
     done = subprocess.run(
         ["bash", "-e", "-c", script("Only maintainers bring verifications")],
         cwd=tmp_path,
-        env={**os.environ, "FILES": "repos/a/b/pulls/7/files", "AUTHOR": author, "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        env={
+            **os.environ,
+            "FILES": "repos/a/b/pulls/7/files",
+            "AUTHOR": author,
+            "COUNT": str(count),
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -54,7 +61,7 @@ def test_a_list_that_cannot_be_had_is_no_consent(tmp_path: Path) -> None:
     (tmp_path / "gh").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "gh").chmod(0o755)
     line = ["bash", "-e", "-c", script("Only maintainers bring verifications")]
-    environment = {"FILES": "x", "AUTHOR": "NONE", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    environment = {"FILES": "x", "AUTHOR": "NONE", "COUNT": "1", "PATH": f"{tmp_path}:/usr/bin:/bin"}
     assert subprocess.run(line, env=environment, capture_output=True, check=False).returncode != 0
 
 

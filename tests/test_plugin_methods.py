@@ -9,6 +9,7 @@ import pytest
 from conftest import QUICK_OPTIONS, Cli, refused
 
 from ltgen_bench.methods import METHODS
+from ltgen_bench.storage import sha256_file, sha256_json
 
 # The four functions in the plainest way: torch.save, a log without steps, a level that the images take.
 FOUR_FUNCTIONS = """
@@ -119,6 +120,36 @@ def test_changed_code_is_another_run(run: Cli, tmp_path: Path, source: str, pref
     more = json.loads(run(*line, "--set", "sampling.steps=5", "--run-dir", tmp_path / "other")[1])
     assert more["method"]["code_sha256"] != record["method"]["code_sha256"]
     assert more["training"] is None or more["training"]["final_losses"] != record["training"]["final_losses"]
+
+
+HELPED = FOUR_FUNCTIONS.replace("import torch\n", "import torch\nfrom levels_NAME import level\n").replace(
+    "LEVEL", "level()"
+)
+MIXED = FOUR_FUNCTIONS.replace("class Plain(Method)", "class Plain(Method, Generic[T])").replace(
+    "import torch\n", "from typing import Generic, TypeVar\nimport torch\nT = TypeVar('T')\n"
+)
+
+
+def test_a_module_beside_the_plug_in_counts_and_libraries_do_not(run: Cli, tmp_path: Path, monkeypatch) -> None:
+    import sys
+
+    from ltgen_bench.methods import own_code_sha256
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "levels_helped.py").write_text("def level(): return 60\n")
+    plugin = write(tmp_path / "helped.py", HELPED, "helped", 0)
+    line = ["run", "--plugin", plugin, "--method", "plain-helped", *QUICK_OPTIONS, "--quiet"]
+    assert run(*line)[0] == 0
+    (tmp_path / "levels_helped.py").write_text("def level(): return 99\n")
+    del sys.modules["levels_helped"]
+    assert "another version of method" in refused(run(*line))
+    # a base class from a library is no code of the plug-in's: an update of Python or PyTorch changes nothing
+    before = run(
+        "run", "--plugin", write(tmp_path / "mixed.py", MIXED, "mixed", 1), "--method", "plain-mixed", "--dry-run"
+    )
+    assert before[0] == 0, before
+    only = sha256_json({"mixed.py": sha256_file(tmp_path / "mixed.py")})
+    assert own_code_sha256(METHODS.get("plain-mixed")) == only
 
 
 def test_the_package_s_own_methods_are_named_by_the_commit(run: Cli, tmp_path: Path) -> None:

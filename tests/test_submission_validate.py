@@ -84,7 +84,14 @@ DERIVED = [
     (set_value("metrics", "groups", "few", "mean_class_fid", value=10**400), "metrics.groups.few.mean_class_fid"),
     (set_value("metrics", "per_class", "recall", 3, value=1.5), "per_class.recall is not within 0 ... 1"),
     (set_value("metrics", "fid", value=1e300), "metrics.fid"),
-    (set_value("metrics", "memorisation", value=None), "metrics.memorisation is null"),
+    *(
+        (set_value("metrics", "memorisation", value=value), "metrics.memorisation lacks features or pixels")
+        for value in (None, {}, {"features": {"fraction": 0.01}})
+    ),
+    *(
+        (set_value("metrics", "memorisation", "features", value=value), "metrics.memorisation is not one of")
+        for value in (5, {"fraction": "abc"}, {"fraction": -3}, {"fraction": 10**400}, {"fraction": True})
+    ),
 ]
 
 

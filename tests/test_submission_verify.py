@@ -203,10 +203,13 @@ def test_real_images_are_no_samples(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     noisy = np.clip(unseen[:200] + draw.integers(-3, 4, unseen[:200].shape), 0, 255).astype(np.uint8)
     blurred = ((unseen[:200].astype(int) + np.roll(unseen[:200], 1, axis=3)) // 2).astype(np.uint8)
-    assert reference_copies(unseen[:200], dataset) == (200, 200)
-    assert reference_copies(noisy, dataset) == (200, 200)
-    assert reference_copies(training, dataset)[0] <= 2  # twins of a training image
-    assert reference_copies(blurred, dataset)[0] == 0
+    assert reference_copies(unseen[:200], dataset) == 200
+    assert reference_copies(noisy, dataset) == 200
+    assert reference_copies(training, dataset) <= 2  # twins of a training image
+    assert reference_copies(blurred, dataset) == 0
+    # wherever they stand
+    made = draw.integers(0, 256, (5000, 1, 8, 8), dtype=np.uint8)
+    assert reference_copies(np.concatenate([made, unseen[:200]]), dataset) == 200
 
 
 def test_tolerance_of_samples_without_classes() -> None:
@@ -274,6 +277,10 @@ def test_tolerances() -> None:
     assert tolerance(record, "recall", 0.5) == pytest.approx(2e-3)  # 1,797 reference images: two are 0.0011
     few = sum(record.metrics.per_class.n_generated[c] for c in record.dataset.groups["few"])
     assert tolerance(record, "groups.few.precision", 0.5) == pytest.approx(2 / few)
+    assert tolerance(record, "groups.few.density", 0.1) == pytest.approx(2 / few)
+    nine = record.metrics.per_class.n_generated[9]
+    assert tolerance(record, "density", 0.1, [9]) == pytest.approx(2 / nine)
+    assert (tolerance(record, "f8", 0.9), tolerance(record, "groups.few.f8", 0.9)) == (0.01, 0.05)
     values = table_values(record)
     assert list(disagreements(record, values)) == []
     assert list(disagreements(record, {**values, "fid": 5.004})) == []

@@ -104,6 +104,9 @@ def evaluate(
             config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
             reference_path=reference_path, image_size=image_size, protocol=protocol, features=features, device=device,
         )  # fmt: skip
+        # unconditional samples have no guidance, whatever the data set's recipe says
+        unconditional = (layers.get("sampling") or {}).get("conditioning") == "none"
+        layers = merge(layers, {"sampling": {"guidance_scale": 0.0}} if unconditional else {})
     if resize is not None:
         layers = merge(layers, {"protocol": {"resize": resize}})
     where, progress = o.places(data_root, weights), o.make_progress(quiet)

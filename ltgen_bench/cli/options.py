@@ -111,8 +111,8 @@ def configuration_layers(
         for section, values in options.items()
     }
     file = read_toml(config) if config else {}
-    if protocol is not None:
-        file.pop("protocol", None)
+    if protocol is not None and isinstance(written := file.get("protocol"), dict) and "name" in written:
+        del file["protocol"]  # a run's own, with every key: it would hide the one that is asked for
     changes = parse_overrides(overrides)
     _refuse_another_variant(file, changes)
     layers = [file, {section: values for section, values in given.items() if values}]
@@ -127,7 +127,8 @@ def _refuse_another_variant(file: dict[str, Any], changes: dict[str, Any]) -> No
     written, wanted = (
         layer["method"].get("variant") if isinstance(layer.get("method"), dict) else None for layer in (file, changes)
     )
-    if None not in (written, wanted) and written != wanted:
+    complete = set(file.get("method") or ()) - {"name", "variant"} or "label_drop_unit" in (file.get("training") or ())
+    if complete and None not in (written, wanted) and written != wanted:
         raise ConfigError(
             f"--set method.variant={wanted} does not turn the configuration of a {written!r} variant into another: "
             "the file sets every key; leave --config out, or set the keys that differ (baselines/README.md)"

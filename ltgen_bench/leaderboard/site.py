@@ -37,14 +37,14 @@ def write_site(leaderboards: Path, out: Path, data_root: Path = Path("data")) ->
     publications = read_published(leaderboards / "published")
     out = out.resolve()
     _check_replaceable(out)
-    with storage_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # beside it first: where something fails, the earlier site is still whole
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as draft:
-            pages = _write(Path(draft) / "site", all_boards, publications)
-            if out.is_dir():
-                shutil.rmtree(out)
-            (Path(draft) / "site").rename(out)
+    # elsewhere first: where something fails, the earlier site is still whole
+    with storage_errors(out), tempfile.TemporaryDirectory() as draft:
+        pages = _write(Path(draft) / "site", all_boards, publications)
+        out.mkdir(parents=True, exist_ok=True)
+        for old in out.iterdir():
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        for new in (Path(draft) / "site").iterdir():
+            shutil.move(new, out / new.name)
     return pages
 
 

@@ -22,7 +22,7 @@ from ltgen_bench.leaderboard.collect import Board, Entry, metric
 from ltgen_bench.leaderboard.published import PublishedRow
 from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, baseline, best, rows
 from ltgen_bench.leaderboard.reported import cells_of, conflicts, origins
-from ltgen_bench.leaderboard.tables import shown_cells
+from ltgen_bench.leaderboard.tables import shown_cells, suspected_copies
 from ltgen_bench.record import Record
 from ltgen_bench.report.tables import number
 
@@ -53,6 +53,7 @@ class PageRow:
     row: Row
     cells: list[Cell] = field(default_factory=list)
     difference: str = ""
+    copies: str = ""
 
     @property
     def entry(self) -> Entry:
@@ -64,7 +65,9 @@ def board_context(board: Board) -> dict[str, Any]:
     """One data set under one protocol."""
     ordered = rows(board)
     first = baseline(ordered)
-    page_rows = [PageRow(row, difference=_difference(board, row, first)) for row in ordered]
+    page_rows = [
+        PageRow(row, difference=_difference(board, row, first), copies=suspected_copies(row)) for row in ordered
+    ]
     headings: list[dict[str, Any]] = []
     for heading, keys in LAYOUT:
         columns = [_BY_KEY[key] for key in keys]

@@ -197,7 +197,7 @@ def suspected_copies(row: Row) -> str:
     """A sentence where far more samples than an honest model's lie suspiciously near to a training image, else ''."""
     shares = [row.mean[f"memorisation.{space}.fraction"] for space in ("features", "pixels")]
     most = max((share for share in shares if share is not None), default=0.0)
-    return f"**{most:.0%} of the samples are suspected copies** of training images" if most > MANY_COPIES else ""
+    return f"{most:.0%} of the samples are suspected copies of training images" if most > MANY_COPIES else ""
 
 
 def _about(row: Row) -> str:
@@ -207,5 +207,5 @@ def _about(row: Row) -> str:
     facts += [f"[code]({metadata.code_url})"] if metadata.code_url else []
     facts += [f"handed in by {text.markdown(metadata.submitter)}"] if metadata.submitter else []
     facts += [text.markdown(metadata.note)] if metadata.note else []
-    facts += [copies] if (copies := suspected_copies(row)) else []
+    facts += [f"**{copies}**"] if (copies := suspected_copies(row)) else []
     return f"* **{text.markdown(metadata.method)}**: {'; '.join(facts) or 'no paper named'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltgen_bench.devices import resolve_device
+from ltgen_bench.devices import measuring_device, resolve_device
 from ltgen_bench.environment import code_state, environment
 from ltgen_bench.evaluation import EvaluationPlaces, evaluate_samples
 from ltgen_bench.pipeline import now
@@ -43,12 +43,12 @@ def verify_samples(
     samples = read_untrusted_samples(file, submission.first)
     seed = find_record(submission, samples, str(file))
     record = submission.records[seed]
-    chosen = resolve_device(device)
     dataset = dataset_of(record.dataset.name, places.data_root)
-    copies, looked_at = reference_copies(samples.images, dataset, device=str(chosen))
-    if copies > MOST_COPIES * looked_at:
+    chosen = measuring_device(resolve_device(device))
+    copies = reference_copies(samples.images, dataset, device=str(chosen))
+    if copies > MOST_COPIES * len(samples):
         raise SubmissionError(
-            f"{submission.path}: seed {seed}: {copies:,} of {looked_at:,} samples are reference images that are not in "
+            f"{submission.path}: seed {seed}: {copies:,} of {len(samples):,} samples are reference images outside of "
             "the training set, which no model trained on it can have made: no verification"
         )
     evaluation = evaluate_samples(

@@ -95,8 +95,10 @@ def validate_submission(folder: Path, data_root: Path = Path("data"), *, pixels:
                 f"{source}: protocol {record.protocol.name} has settings of its own; only published protocols "
                 "enter a leaderboard ('ltgen-bench list protocols')"
             )
-        if record.metrics.memorisation is None:
-            raise SubmissionError(f"{source}: metrics.memorisation is null; measure the samples again with 'evaluate'")
+        if set(record.metrics.memorisation or {}) != {"features", "pixels"}:
+            raise SubmissionError(
+                f"{source}: metrics.memorisation lacks features or pixels; measure the samples again with 'evaluate'"
+            )
         for problem in departures(record, data_root, pixels=pixels):
             raise SubmissionError(f"{source}: {printable(problem)}")
         records[seed], sums[seed] = record, sha256_bytes(contents[name])
