@@ -331,6 +331,15 @@ def test_only_flags_without_width_leave_the_bootstrap():
     assert zeros.method.startswith("percentile bootstrap")
 
 
+def test_intervals_of_f_scores_stay_within_shares():
+    """A set against itself scores 1, and nothing scores more."""
+    one, _ = two_sets()
+    report = compute_metrics(one, one, settings=SETTINGS, only=["prd"])
+    for key, value in (("f8", report.f8), ("f1_8", report.f1_8)):
+        assert value == pytest.approx(1)
+        assert 0.9 < report.confidence[key].low < report.confidence[key].high == 1
+
+
 def test_fid_jackknife_error_matches_the_spread_over_samples():
     rng = np.random.default_rng(0)
     reference = rng.standard_normal((4000, 6))

@@ -81,5 +81,5 @@ def test_a_floor_from_as_many_images_needs_no_caution() -> None:
 
 
 def test_four_digits() -> None:
-    shown = [number(value) for value in (None, 0, 0.00012, 0.12345, 1.2345, 12.345, 123.45, -0.5)]
-    assert shown == ["-", "0.0000", "1.20e-04", "0.1235", "1.234", "12.35", "123.5", "-0.5000"]
+    shown = [number(value) for value in (None, 0, 3e-13, 0.00012, 0.12345, 1.2345, 12.345, 123.45, -0.5)]
+    assert shown == ["-", "0.0000", "0.0000", "1.20e-04", "0.1235", "1.234", "12.35", "123.5", "-0.5000"]

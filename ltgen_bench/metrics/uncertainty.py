@@ -7,7 +7,7 @@ number would move if the same model were sampled again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -255,7 +255,12 @@ def prd_bootstrap(
     method = f"bootstrap standard error over generated samples, {replicates} replicates, clusters fixed"
     first = normal_interval(scores.f_beta, float(errors[0]), level, method)
     second = normal_interval(scores.f_inverse_beta, float(errors[1]), level, method)
-    return first, second
+    return _within_shares(first), _within_shares(second)
+
+
+def _within_shares(interval: Interval) -> Interval:
+    """F scores lie between 0 and 1, and so does all that an interval around one may say."""
+    return replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
 
 
 @dataclass(frozen=True)

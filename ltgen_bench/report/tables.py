@@ -222,12 +222,15 @@ def _interval_title(intervals: Mapping[str, Mapping[str, Any] | None]) -> str:
 
 
 def number(value: Any, scale: float = 1.0) -> str:
-    """A number times `scale` with four significant digits; a dash for what was not computed."""
+    """A number times `scale` with four significant digits; a dash for what was not computed.
+
+    Below 1e-9 it is what rounding leaves of 0, as the distance of a set from itself, and shown as that.
+    """
     if value is None:
         return "-"
     value = float(value) * scale
     size = abs(value)
-    if size and size < 1e-3:
+    if 1e-9 <= size < 1e-3:
         return f"{value:.2e}"
     return f"{value:.{4 if size < 1 else 3 if size < 10 else 2 if size < 100 else 1}f}"
 
