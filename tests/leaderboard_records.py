@@ -23,8 +23,9 @@ from ltgen_bench.resolve import resolve
 from ltgen_bench.seeding import uniform_labels
 from ltgen_bench.storage import sha256_bytes, sha256_json
 from ltgen_bench.submission import DECLARATION, SubmissionMetadata, validate_submission
+from ltgen_bench.submission.agreement import table_values
 from ltgen_bench.submission.limits import printable
-from ltgen_bench.submission.verify import Verification, table_values, verification_path, write_verification
+from ltgen_bench.submission.verify import Verification, verification_path, write_verification
 
 PROTOCOL = PROTOCOLS["digits-1k.v1"]
 DATA_ROOT = Path("/nonexistent/data")  # the digits are embedded

@@ -21,16 +21,14 @@ from ltgen_bench.resolve import resolve
 from ltgen_bench.samples import Samples, read_samples, write_samples
 from ltgen_bench.seeding import uniform_labels
 from ltgen_bench.submission import SubmissionError, validate_submission
+from ltgen_bench.submission.agreement import disagreements, table_values, tolerance
 from ltgen_bench.submission.copies import reference_copies
 from ltgen_bench.submission.create import MeasuredRun, create_submission, folder_name, measured_run
 from ltgen_bench.submission.limits import check_picture
 from ltgen_bench.submission.metadata import DECLARATION, make_metadata
 from ltgen_bench.submission.remeasure import verify_samples
 from ltgen_bench.submission.verify import (
-    disagreements,
     read_verification,
-    table_values,
-    tolerance,
     verification_path,
     verified_seeds,
 )

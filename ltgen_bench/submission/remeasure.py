@@ -9,16 +9,14 @@ from ltgen_bench.environment import code_state, environment
 from ltgen_bench.evaluation import EvaluationPlaces, evaluate_samples
 from ltgen_bench.pipeline import now
 from ltgen_bench.progress import Progress
+from ltgen_bench.submission.agreement import class_disagreements, disagreements, metric_values
 from ltgen_bench.submission.copies import MOST_COPIES, reference_copies
 from ltgen_bench.submission.limits import SubmissionError
 from ltgen_bench.submission.official import dataset_of
 from ltgen_bench.submission.validate import Submission
 from ltgen_bench.submission.verify import (
     Verification,
-    class_disagreements,
-    disagreements,
     find_record,
-    metric_values,
     read_untrusted_samples,
     verification_path,
     write_verification,
