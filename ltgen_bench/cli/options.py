@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -162,11 +163,14 @@ def load_plugins(plugins: list[Path]) -> None:
 
 def make_progress(quiet: bool) -> Progress:
     """Progress on stderr, or silence; in a job of several processes only the first one speaks."""
-    import os
-
     from ltgen_bench.progress import Progress, TerminalProgress
 
-    return Progress() if quiet or os.environ.get("RANK", "0") != "0" else TerminalProgress()
+    return Progress() if quiet or not is_first_process() else TerminalProgress()
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or the one under torchrun that prints."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +75,7 @@ def run(
 
     record = work.run_all()
     leave_world()
-    if os.environ.get("RANK", "0") != "0":
+    if not o.is_first_process():
         return  # under torchrun the first process prints
     if as_json:
         o.print_json(record.model_dump(mode="json"))
@@ -125,7 +124,7 @@ def train(
 
     facts = work.train_only()
     leave_world()
-    if os.environ.get("RANK", "0") != "0":
+    if not o.is_first_process():
         return
     if as_json:
         o.print_json({"run": str(work.folder.path), "checkpoint": str(work.folder.model), **facts})
@@ -174,7 +173,7 @@ def sample(
 
     path, digest = work.sample_only(count, seed, out)
     leave_world()
-    if os.environ.get("RANK", "0") != "0":
+    if not o.is_first_process():
         return
     if as_json:
         o.print_json({"samples": str(path), "sha256": digest})
