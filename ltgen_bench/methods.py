@@ -13,7 +13,6 @@ entry point group `ltgen_bench.methods` of an installed package.
 from __future__ import annotations
 
 import inspect
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,6 @@ from ltgen_bench.diffusion import DiffusionSchedule, UNet, UNetConfig, linear_sc
 from ltgen_bench.progress import Progress
 from ltgen_bench.registry import Registry
 from ltgen_bench.seeding import derive_seed
-from ltgen_bench.storage import sha256_file, sha256_json
 
 NO_LABEL = -1  # in a label tensor: "no label", for unconditional training and sampling
 
@@ -134,35 +132,6 @@ class Method(ABC):
     def _recipes(cls, method: str) -> Path:
         return Path(inspect.getfile(cls)).parent / "recipes" / method
 
-
-def own_code_sha256(method: type[Method]) -> str | None:
-    """The sha256 of a plug-in's code: the file that defines `method`, and what it imports from the same folder.
-
-    None for this package's own methods, which the commit names.
-    """
-    if method.__module__.split(".")[0] in _OWN_PACKAGES:
-        return None
-    folder = Path(inspect.getfile(method)).resolve().parent
-    found: dict[str, str] = {}
-    waiting, seen = [method.__module__], set()
-    while waiting:
-        name = waiting.pop()
-        module = sys.modules.get(name)
-        file = getattr(module, "__file__", None)
-        if name in seen or not isinstance(file, str) or name.split(".")[0] in _OWN_PACKAGES:
-            continue
-        seen.add(name)
-        path = Path(file).resolve()
-        if folder not in path.parents or "site-packages" in path.relative_to(folder).parts:
-            continue
-        found[path.relative_to(folder).as_posix()] = sha256_file(path)
-        for value in vars(module).values():
-            of = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
-            waiting += [of] if isinstance(of, str) else []
-    return sha256_json(found)
-
-
-_OWN_PACKAGES = ("baselines", "ltgen_bench")
 
 METHODS: Registry[type[Method]] = Registry("method", "ltgen_bench.methods")
 

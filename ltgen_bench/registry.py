@@ -10,14 +10,17 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ltgen_bench.errors import ConfigError, UnknownNameError, did_you_mean
+from ltgen_bench.storage import sha256_file, sha256_json
 
 T = TypeVar("T")
+_OWN_PACKAGES = ("baselines", "ltgen_bench")
 
 
 class Registry(Generic[T]):
@@ -85,3 +88,30 @@ def load_plugin_file(path: Path) -> Any:
     sys.modules[name] = module  # dataclasses and pickles look their module up by name
     specification.loader.exec_module(module)
     return module
+
+
+def plugin_code_sha256(thing: type) -> str | None:
+    """The sha256 of a plug-in's code: the file that defines `thing`, and what it imports from the same folder.
+
+    None for what this package brings itself, which the commit names.
+    """
+    if thing.__module__.split(".")[0] in _OWN_PACKAGES:
+        return None
+    folder = Path(inspect.getfile(thing)).resolve().parent
+    found: dict[str, str] = {}
+    waiting, seen = [thing.__module__], set()
+    while waiting:
+        name = waiting.pop()
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if name in seen or not isinstance(file, str) or name.split(".")[0] in _OWN_PACKAGES:
+            continue
+        seen.add(name)
+        path = Path(file).resolve()
+        if folder not in path.parents or "site-packages" in path.relative_to(folder).parts:
+            continue
+        found[path.relative_to(folder).as_posix()] = sha256_file(path)
+        for value in vars(module).values():
+            of = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+            waiting += [of] if isinstance(of, str) else []
+    return sha256_json(found)

@@ -10,8 +10,9 @@ from typing import Any
 from ltgen_bench.config import DatasetConfig, RunConfig, TrainingConfig, build, keys, merge, read_toml
 from ltgen_bench.datasets import Dataset, load_dataset
 from ltgen_bench.errors import CheckpointError, ConfigError, did_you_mean
-from ltgen_bench.methods import METHODS, DataSpec, DiffusionMethod, Method, own_code_sha256
+from ltgen_bench.methods import METHODS, DataSpec, DiffusionMethod, Method
 from ltgen_bench.protocol import resolve_protocol
+from ltgen_bench.registry import plugin_code_sha256
 from ltgen_bench.storage import sha256_file
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -84,7 +85,7 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
             f"your own, guidance {config.sampling.guidance_scale:g}",
         )
     _check_sampling(config, issubclass(method_class, DiffusionMethod))
-    return ResolvedRun(config, dataset, method_class, notes, own_code_sha256(method_class))
+    return ResolvedRun(config, dataset, method_class, notes, plugin_code_sha256(method_class))
 
 
 def _first_recipe(find: Callable[[str], dict[str, Any]], dataset: Dataset, options: DatasetConfig) -> dict[str, Any]:

@@ -133,7 +133,7 @@ MIXED = FOUR_FUNCTIONS.replace("class Plain(Method)", "class Plain(Method, Gener
 def test_a_module_beside_the_plug_in_counts_and_libraries_do_not(run: Cli, tmp_path: Path, monkeypatch) -> None:
     import sys
 
-    from ltgen_bench.methods import own_code_sha256
+    from ltgen_bench.registry import plugin_code_sha256
 
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "levels_helped.py").write_text("def level(): return 60\n")
@@ -149,7 +149,7 @@ def test_a_module_beside_the_plug_in_counts_and_libraries_do_not(run: Cli, tmp_p
     )
     assert before[0] == 0, before
     only = sha256_json({"mixed.py": sha256_file(tmp_path / "mixed.py")})
-    assert own_code_sha256(METHODS.get("plain-mixed")) == only
+    assert plugin_code_sha256(METHODS.get("plain-mixed")) == only
 
 
 def test_the_package_s_own_methods_are_named_by_the_commit(run: Cli, tmp_path: Path) -> None:
