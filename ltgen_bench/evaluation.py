@@ -258,7 +258,7 @@ def _evaluate(
 
     def of_real_images(what: str, images: np.ndarray, extractor: Extractor) -> np.ndarray:
         """Features of training or held-out images, which are often reference images as well."""
-        found = _rows_of_equal_images(images, reference.images)
+        found = rows_of_equal_images(images, reference.images)
         result = np.empty((len(images), extractor.dim), np.float32)
         result[found >= 0] = real.features[found[found >= 0]]
         new = np.flatnonzero(found < 0)
@@ -318,7 +318,7 @@ def _evaluate(
     )
 
 
-def _rows_of_equal_images(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+def rows_of_equal_images(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """For each of `images` (N, ...) the row of one of `others` with the same pixels, or -1; int64 (N,)."""
     row_of = {sha256_arrays(image=image): row for row, image in enumerate(others)}
     return np.array([row_of.get(sha256_arrays(image=image), -1) for image in images], np.int64)
@@ -332,7 +332,7 @@ def _not_trained_on(held_out: ImageSet | None, train: ImageSet) -> ImageSet | No
     """
     if held_out is None:
         return None
-    new = np.flatnonzero(_rows_of_equal_images(held_out.images, train.images) < 0)
+    new = np.flatnonzero(rows_of_equal_images(held_out.images, train.images) < 0)
     if len(new) == len(held_out):
         return held_out
     return take(held_out.images, held_out.labels, new) if len(new) else None
