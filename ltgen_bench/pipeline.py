@@ -183,6 +183,11 @@ class Run:
             if world.is_main:
                 with atomic_path(self.folder.model) as path:  # its presence says that training is done
                     method.save(path)
+                    if not path.stat().st_size:
+                        raise ConfigError(
+                            f"{type(method).__name__}.save wrote nothing to the file that it was given; numpy.savez "
+                            "adds '.npz' to a name without it: set model_file = \"model.npz\""
+                        )
             world.barrier()
         return self._trained(device)
 

@@ -87,6 +87,15 @@ def test_a_method_of_four_functions(run: Cli, tmp_path: Path) -> None:
     assert len((folder / "stats.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_save_that_goes_elsewhere_is_said(run: Cli, tmp_path: Path) -> None:
+    """numpy.savez writes to another name than the one it is given."""
+    source = FOUR_FUNCTIONS.replace("torch.save({", "__import__('numpy').savez(path, **{").replace("}, path)", "})")
+    plugin = write(tmp_path / "elsewhere.py", source, "elsewhere", 60)
+    line = ["run", "--plugin", plugin, "--method", "plain-elsewhere", *QUICK_OPTIONS, "--quiet"]
+    assert 'set model_file = "model.npz"' in refused(run(*line))
+    assert not list(tmp_path.rglob("model.bin"))
+
+
 def test_a_save_that_is_interrupted_leaves_no_model(run: Cli, tmp_path: Path, monkeypatch) -> None:
     import torch
 
