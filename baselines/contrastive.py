@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from baselines.metric_learning import MetricLearningLoss
 from baselines.variants import VariantConfig
-from ltgen_bench.distributed import gather_with_gradient
+from ltgen_bench.methods import gather_with_gradient
 
 
 class ContrastiveConfig(VariantConfig):

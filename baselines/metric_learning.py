@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ltgen_bench.errors import ConfigError, MissingExtraError, UnknownNameError, did_you_mean
+from ltgen_bench.core.errors import ConfigError, MissingExtraError, UnknownNameError, did_you_mean
 
 # Classes of the library that are no loss of one batch of embeddings with whatever labels it has.
 _NO_LOSSES = {

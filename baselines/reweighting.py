@@ -11,8 +11,7 @@ from torch.nn.functional import mse_loss
 
 from baselines.ddpm import DDPM
 from baselines.variants import VariantConfig
-from ltgen_bench.config import RunConfig
-from ltgen_bench.methods import DataSpec, DiffusionBatch, MethodConfig
+from ltgen_bench.methods import DataSpec, DiffusionBatch, MethodConfig, RunConfig
 
 
 class ReweightingConfig(VariantConfig):

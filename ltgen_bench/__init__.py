@@ -12,16 +12,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ltgen_bench.evaluation import Evaluation, EvaluationPlaces, evaluate
+from ltgen_bench.core.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from ltgen_bench.evaluation.evaluate import Evaluation, evaluate
+    from ltgen_bench.evaluation.places import EvaluationPlaces
+
 __all__ = ["Evaluation", "EvaluationPlaces", "__version__", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Evaluation", "EvaluationPlaces", "evaluate"):
-        from ltgen_bench import evaluation
+    if name in ("Evaluation", "evaluate"):
+        from ltgen_bench.evaluation import evaluate as module
 
-        return getattr(evaluation, name)
+        return getattr(module, name)
+    if name == "EvaluationPlaces":
+        from ltgen_bench.evaluation.places import EvaluationPlaces
+
+        return EvaluationPlaces
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltgen_bench.config import merge
+from ltgen_bench.core.config import merge
 from ltgen_bench.methods import NO_LABEL, DataSpec, DiffusionBatch, DiffusionMethod, FitContext
-from ltgen_bench.resolve import ResolvedRun, resolve
-from ltgen_bench.training import Trainer
+from ltgen_bench.methods.trainer import Trainer
+from ltgen_bench.runs.resolve import ResolvedRun, resolve
 
 # Large enough to have every kind of layer, small enough for hundreds of steps a second.
 TINY = {
@@ -91,7 +91,7 @@ def make_trainer(run: ResolvedRun, folder: Path, rows: list[dict[str, Any]] | No
 
 def trained(run: ResolvedRun, folder: Path) -> dict[str, Tensor]:
     """Train to the end; everything in the training state that it leaves: weights, EMA, optimiser."""
-    from ltgen_bench.checkpoints import read
+    from ltgen_bench.methods.checkpoints import read
 
     trainer = make_trainer(run, folder)
     trainer.run()

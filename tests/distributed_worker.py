@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from baselines.coral import CORAL
-from ltgen_bench.distributed import gather_with_gradient, join_world, leave_world
-from ltgen_bench.errors import TrainingError
+from ltgen_bench.core.distributed import gather_with_gradient, join_world, leave_world
+from ltgen_bench.core.errors import TrainingError
 from ltgen_bench.methods import DiffusionBatch, Method
-from ltgen_bench.resolve import ResolvedRun
-from ltgen_bench.sampling import sample_to_file
+from ltgen_bench.runs.resolve import ResolvedRun
+from ltgen_bench.runs.sampling import sample_to_file
 
 RUNS = {
     "ddpm": {},

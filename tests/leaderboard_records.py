@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 from ltgen_bench.cli import main
-from ltgen_bench.config import DatasetConfig
+from ltgen_bench.core.config import DatasetConfig
+from ltgen_bench.core.protocol import PROTOCOLS
+from ltgen_bench.core.seeding import uniform_labels
+from ltgen_bench.core.storage import sha256_bytes, sha256_json
 from ltgen_bench.datasets import load_dataset
-from ltgen_bench.evaluation import dataset_part
-from ltgen_bench.features.catalogue import BUILTIN
-from ltgen_bench.protocol import PROTOCOLS
-from ltgen_bench.resolve import resolve
-from ltgen_bench.seeding import uniform_labels
-from ltgen_bench.storage import sha256_bytes, sha256_json
-from ltgen_bench.submission import DECLARATION, SubmissionMetadata, validate_submission
-from ltgen_bench.submission.agreement import table_values
-from ltgen_bench.submission.limits import printable
-from ltgen_bench.submission.verify import Verification, verification_path, write_verification
+from ltgen_bench.evaluation.parts import dataset_part
+from ltgen_bench.features.info import BUILTIN
+from ltgen_bench.leaderboard.submission import DECLARATION, SubmissionMetadata, validate_submission
+from ltgen_bench.leaderboard.submission.tolerance import table_values
+from ltgen_bench.leaderboard.submission.untrusted import printable
+from ltgen_bench.leaderboard.submission.verification import Verification, verification_path, write_verification
+from ltgen_bench.runs.resolve import resolve
 
 PROTOCOL = PROTOCOLS["digits-1k.v1"]
 DATA_ROOT = Path("/nonexistent/data")  # the digits are embedded

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ltgen_bench.cli import compare, data, evaluate, inspect, leaderboard, metrics, run, submit
-from ltgen_bench.errors import UserError
+from ltgen_bench.core.errors import UserError
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 

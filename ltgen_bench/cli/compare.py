@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ltgen_bench.cli import options as o
-from ltgen_bench.errors import RecordError
+from ltgen_bench.cli.output import print_json, print_tables
+from ltgen_bench.core.errors import RecordError
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -29,9 +30,9 @@ def compare(
 
     Example: ltgen-bench compare runs/digits-lt/ddpm runs/digits-lt/coral
     """
-    from ltgen_bench.comparison import compare as compare_records
-    from ltgen_bench.comparison import metric_names
-    from ltgen_bench.record import read_record
+    from ltgen_bench.evaluation.record_files import read_record
+    from ltgen_bench.leaderboard.comparison import compare as compare_records
+    from ltgen_bench.leaderboard.comparison import metric_names
 
     found = [file for path in records for file in _record_files(path)]
     if len(found) < 2:
@@ -40,12 +41,12 @@ def compare(
         )
     result = compare_records([read_record(file) for file in found])
     if as_json:
-        o.print_json(result)
+        print_json(result)
         return
     from rich.table import Table
     from rich.text import Text
 
-    from ltgen_bench.report.tables import number
+    from ltgen_bench.evaluation.report.tables import number
 
     table = Table(
         title=Text(f"{result['dataset']}, protocol {result['protocol']}; differences to {result['baseline']}"),
@@ -58,9 +59,7 @@ def compare(
         cells = [_cell(row["metrics"][name], number) for row in result["methods"]]
         if any(cell != "-" for cell in cells):
             table.add_row(name, *cells)
-    o.print_tables(
-        [table, "* beyond noise: the 95 % interval of the paired differences over common seeds leaves out 0"]
-    )
+    print_tables([table, "* beyond noise: the 95 % interval of the paired differences over common seeds leaves out 0"])
 
 
 def _record_files(path: Path) -> list[Path]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ltgen_bench.cli import options as o
+from ltgen_bench.cli.layers import configuration_layers
+from ltgen_bench.cli.output import print_json, print_tables
 
 if TYPE_CHECKING:
+    from ltgen_bench.core.progress import Progress
     from ltgen_bench.datasets import Check, Dataset, Tick
-    from ltgen_bench.progress import Progress
 
 Name = Annotated[str, typer.Argument(help="A data set; see 'list datasets'.", metavar="DATASET")]
 Source = Annotated[
@@ -55,13 +57,13 @@ def show(
 
     Example: ltgen-bench data show cifar10lt --imbalance 0.001
     """
-    layers = o.configuration_layers(
+    layers = configuration_layers(
         config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
         reference_path=reference_path, image_size=image_size,
     )  # fmt: skip
     summary = _load(layers, data_root).summary()
     if as_json:
-        o.print_json(summary)
+        print_json(summary)
         return
     from rich.table import Table
     from rich.text import Text
@@ -86,7 +88,7 @@ def show(
     lines += [f"{word:<12} {summary[f'{word}_rule']}" for word in ("index", "pixel") if summary.get(f"{word}_rule")]
     lines += [f"missing      {missing}" for missing in summary["missing"]]
     lines += [f"unknown      {summary['unknown']}"] if summary["unknown"] and not summary["missing"] else []
-    o.print_tables([table, "", *(Text(line) for line in lines)])
+    print_tables([table, "", *(Text(line) for line in lines)])
 
 
 def prepare(
@@ -107,7 +109,7 @@ def prepare(
     """
     own = dataset == "folder"  # whose path is a part of the configuration
     chosen = _load(
-        o.configuration_layers(
+        configuration_layers(
             config=None, overrides=overrides, dataset=dataset, path=source if own else None,
             reference_path=reference_path, image_size=image_size,
         ),
@@ -136,7 +138,7 @@ def verify(
     They are compared with the manifest; what no manifest states is computed on first use, kept under the data root,
     and compared the next time.
     """
-    layers = o.configuration_layers(
+    layers = configuration_layers(
         config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
         reference_path=reference_path, image_size=image_size,
     )  # fmt: skip
@@ -146,7 +148,7 @@ def verify(
 
 
 def _load(layers: dict[str, Any], data_root: Path) -> Dataset:
-    from ltgen_bench.config import DatasetConfig, build
+    from ltgen_bench.core.config import DatasetConfig, build
     from ltgen_bench.datasets import load_dataset
 
     return load_dataset(build(DatasetConfig, layers["dataset"], "dataset"), data_root)
@@ -160,7 +162,7 @@ def _verify(dataset: Dataset, data_root: Path, progress: Progress) -> list[Check
 
 def _report(dataset: Dataset, checks: list[Check], as_json: bool, verdict: str) -> None:
     if as_json:
-        o.print_json(
+        print_json(
             {
                 "name": dataset.name,
                 "total": dataset.total,
@@ -176,7 +178,7 @@ def _report(dataset: Dataset, checks: list[Check], as_json: bool, verdict: str) 
         table.add_column(column, overflow="fold")
     for check in checks:
         table.add_row(Text(check.what), Text(check.value), Text(check.against))
-    o.print_tables([table, "", Text(f"{dataset.name} is {verdict}: {dataset.total:,} training images")])
+    print_tables([table, "", Text(f"{dataset.name} is {verdict}: {dataset.total:,} training images")])
 
 
 def _bar(progress: Progress, name: str) -> Tick:

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ltgen_bench.cli import options as o
-from ltgen_bench.config import merge
-from ltgen_bench.errors import ConfigError
+from ltgen_bench.cli.layers import configuration_layers
+from ltgen_bench.cli.output import print_json, print_tables
+from ltgen_bench.core.config import merge
+from ltgen_bench.core.errors import ConfigError
 
 FIGURES = ("samples.png", "per-class.png", "closest-pairs.png")
 
@@ -74,11 +76,11 @@ def evaluate(
 
     Example: ltgen-bench evaluate samples.npz --dataset cifar10lt --method-name "my GAN"
     """
-    from ltgen_bench.foreign import evaluate_foreign
-    from ltgen_bench.pipeline import prepare
-    from ltgen_bench.resolve import resolve
-    from ltgen_bench.run_folder import RunFolder
-    from ltgen_bench.sample_sources import load_samples
+    from ltgen_bench.evaluation.sample_sources import load_samples
+    from ltgen_bench.runs.external import evaluate_foreign
+    from ltgen_bench.runs.folder import RunFolder
+    from ltgen_bench.runs.preflight import prepare
+    from ltgen_bench.runs.resolve import resolve
 
     data_root = data_root.expanduser()
     o.load_plugins(plugins)
@@ -91,7 +93,7 @@ def evaluate(
             if value is not None:
                 raise ConfigError(f"{samples[0]} is a run and knows its data set; leave out {option}")
         folder = RunFolder(samples[0])
-        layers = o.configuration_layers(
+        layers = configuration_layers(
             config=folder.config, overrides=overrides, protocol=protocol, features=features, device=device
         )
         method_name = str(layers["method"]["name"]) if method_name == "unnamed" else method_name
@@ -100,7 +102,7 @@ def evaluate(
     elif dataset is None:
         raise ConfigError("which data set are the samples of? give --dataset; 'ltgen-bench list datasets' lists them")
     else:
-        layers = o.configuration_layers(
+        layers = configuration_layers(
             config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
             reference_path=reference_path, image_size=image_size, protocol=protocol, features=features, device=device,
         )  # fmt: skip
@@ -119,10 +121,10 @@ def evaluate(
         runs_dir=runs_dir, out=out, before=lambda: prepare(resolved, where, progress),
     )  # fmt: skip
     if as_json:
-        o.print_json(record.model_dump(mode="json"))
+        print_json(record.model_dump(mode="json"))
         return
-    from ltgen_bench.report import record_tables
+    from ltgen_bench.evaluation.report import record_tables
 
     parts: list[Any] = [*record_tables(record), "", f"record   {folder_out / 'record.json'}"]
     parts += [f"figures  {folder_out / name}" for name in FIGURES if (folder_out / name).exists()]
-    o.print_tables(parts)
+    print_tables(parts)

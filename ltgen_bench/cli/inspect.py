@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ltgen_bench.cli import options as o
+from ltgen_bench.cli.output import print_json, print_tables
 
 Kind = Literal["methods", "datasets", "features", "protocols"]
 
@@ -28,7 +29,7 @@ def list_things(
     o.load_plugins(plugins)
     rows = {"methods": _methods, "datasets": _datasets, "features": _features, "protocols": _protocols}[kind]()
     if as_json:
-        o.print_json(rows)
+        print_json(rows)
         return
     from rich.table import Table
     from rich.text import Text
@@ -38,7 +39,7 @@ def list_things(
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row.values()))
-    o.print_tables([table])
+    print_tables([table])
 
 
 def _methods() -> list[dict[str, Any]]:
@@ -76,7 +77,7 @@ def _features() -> list[dict[str, Any]]:
 
 
 def _protocols() -> list[dict[str, Any]]:
-    from ltgen_bench.protocol import PROTOCOLS
+    from ltgen_bench.core.protocol import PROTOCOLS
 
     return [
         {
@@ -97,11 +98,11 @@ def doctor(
     as_json: o.Json = False,
 ) -> None:
     """What is installed, which device there is, which data and weights are present, what each protocol lacks."""
-    from ltgen_bench.doctor import diagnose
+    from ltgen_bench.runs.doctor import diagnose
 
     findings = diagnose(o.places(data_root, weights))
     if as_json:
-        o.print_json(findings)
+        print_json(findings)
         return
     from rich.table import Table
     from rich.text import Text
@@ -117,11 +118,11 @@ def doctor(
             shown = "; ".join(map(str, value)) if isinstance(value, list) else value
             table.add_row(Text(key), Text("ready" if value == [] else str(shown)))
         parts += [table, ""]
-    o.print_tables(parts)
+    print_tables(parts)
 
 
 def schema() -> None:
     """Print the JSON schema of a record."""
-    from ltgen_bench.record import record_schema
+    from ltgen_bench.evaluation.record_files import record_schema
 
-    o.print_json(record_schema())
+    print_json(record_schema())

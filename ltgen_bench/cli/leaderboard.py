@@ -48,7 +48,7 @@ def site(
     data_root: o.DataRoot = Path("data"),
 ) -> None:
     """Write the leaderboards as a static site that needs no network: open OUT/index.html."""
-    from ltgen_bench.leaderboard.site import write_site
+    from ltgen_bench.leaderboard.site.write import write_site
 
     _there(leaderboards)
     pages = write_site(leaderboards, out, data_root.expanduser())
@@ -56,7 +56,7 @@ def site(
 
 
 def _there(leaderboards: Path) -> None:
-    from ltgen_bench.errors import MissingFileError
+    from ltgen_bench.core.errors import MissingFileError
 
     if not leaderboards.is_dir():
         raise MissingFileError(f"there is no folder {leaderboards}; run this in a checkout, or give --leaderboards")

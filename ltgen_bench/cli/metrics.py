@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ltgen_bench.cli import options as o
-from ltgen_bench.errors import ConfigError, DeviceError, SamplesError
+from ltgen_bench.cli.output import print_json, print_tables
+from ltgen_bench.core.errors import ConfigError, DeviceError, SamplesError
 
 if TYPE_CHECKING:
     from ltgen_bench.datasets import Dataset
@@ -67,8 +68,13 @@ def metrics(
 
     Example: ltgen-bench metrics generated.npz reference.npz --only fid,prd --json
     """
-    from ltgen_bench.devices import cpu_threads, resolve_device
-    from ltgen_bench.feature_files import read_features, read_reference, reference_statistics, write_statistics
+    from ltgen_bench.core.devices import cpu_threads, resolve_device
+    from ltgen_bench.evaluation.feature_files import (
+        read_features,
+        read_reference,
+        reference_statistics,
+        write_statistics,
+    )
     from ltgen_bench.metrics import MemorisationInputs, check_metric_names, compute_metrics
 
     if export_statistics is not None and export_statistics.is_dir():
@@ -115,11 +121,11 @@ def metrics(
             device=str(where),
         )
     if as_json:
-        o.print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
-        from ltgen_bench.report.tables import metric_tables
+        from ltgen_bench.evaluation.report.tables import metric_tables
 
-        o.print_tables(
+        print_tables(
             metric_tables(
                 report.to_dict(),
                 heading=f"{generated.name} against {reference.name}, {len(ours.features):,} samples",
@@ -137,8 +143,8 @@ def _settings(overrides: list[str], fid_infinity: bool) -> MetricSettings:
     """Metric settings with KEY=VALUE overrides."""
     import dataclasses
 
-    from ltgen_bench.config import parse_overrides
-    from ltgen_bench.errors import did_you_mean
+    from ltgen_bench.core.config import parse_overrides
+    from ltgen_bench.core.errors import did_you_mean
     from ltgen_bench.metrics import MetricSettings
 
     values = parse_overrides(overrides)
@@ -159,7 +165,7 @@ def _settings(overrides: list[str], fid_infinity: bool) -> MetricSettings:
 def _dataset(name: str | None, data_root: Path) -> Dataset | None:
     if name is None:
         return None
-    from ltgen_bench.config import DatasetConfig
+    from ltgen_bench.core.config import DatasetConfig
     from ltgen_bench.datasets import load_dataset
 
     if name == "folder":

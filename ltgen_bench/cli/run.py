@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ltgen_bench.cli import options as o
-from ltgen_bench.errors import CheckpointError, ConfigError
+from ltgen_bench.cli.layers import configuration_layers
+from ltgen_bench.cli.output import print_json, print_tables
+from ltgen_bench.core.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from ltgen_bench.pipeline import Run
+    from ltgen_bench.runs.pipeline import Run
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -61,7 +63,7 @@ def run(
 
         ltgen-bench run --set training.steps=2000 --set sampling.guidance_scale=0.5
     """
-    layers = o.configuration_layers(
+    layers = configuration_layers(
         config=config, overrides=overrides, method=method, dataset=dataset, imbalance=imbalance, per_class=per_class,
         path=path, reference_path=reference_path, image_size=image_size, protocol=protocol, features=features,
         seed=seed, device=device,
@@ -70,18 +72,18 @@ def run(
     if dry_run:
         _print_plan(work, as_json)
         return
-    from ltgen_bench.distributed import leave_world
-    from ltgen_bench.report import record_tables
+    from ltgen_bench.core.distributed import leave_world
+    from ltgen_bench.evaluation.report import record_tables
 
     record = work.run_all()
     leave_world()
     if not o.is_first_process():
         return  # under torchrun the first process prints
     if as_json:
-        o.print_json(record.model_dump(mode="json"))
+        print_json(record.model_dump(mode="json"))
         return
     folder = work.folder
-    o.print_tables(
+    print_tables(
         [
             *record_tables(record),
             "",
@@ -115,21 +117,21 @@ def train(
 
     Example: ltgen-bench train --method ddpm --dataset cifar10lt --set execution.checkpoint_every=5000
     """
-    layers = o.configuration_layers(
+    layers = configuration_layers(
         config=config, overrides=overrides, method=method, dataset=dataset, imbalance=imbalance, per_class=per_class,
         path=path, reference_path=reference_path, image_size=image_size, seed=seed, device=device,
     )  # fmt: skip
     work = _prepare(layers, runs_dir, run_dir, data_root, [], plugins, quiet, evaluate=False)
-    from ltgen_bench.distributed import leave_world
+    from ltgen_bench.core.distributed import leave_world
 
     facts = work.train_only()
     leave_world()
     if not o.is_first_process():
         return
     if as_json:
-        o.print_json({"run": str(work.folder.path), "checkpoint": str(work.folder.model), **facts})
+        print_json({"run": str(work.folder.path), "checkpoint": str(work.folder.model), **facts})
     else:
-        o.print_tables([f"model  {work.folder.model}", f"next   ltgen-bench sample {work.folder.path}"])
+        print_tables([f"model  {work.folder.model}", f"next   ltgen-bench sample {work.folder.path}"])
 
 
 def sample(
@@ -154,7 +156,7 @@ def sample(
 
     Example: ltgen-bench sample runs/digits-lt/ddpm/77c9727649-s0 -n 200 --set sampling.guidance_scale=1 -o guided.npz
     """
-    from ltgen_bench.run_folder import RunFolder
+    from ltgen_bench.runs.folder import RunFolder
 
     folder = RunFolder(run_folder)
     if not folder.config.is_file():
@@ -162,24 +164,24 @@ def sample(
     for override in overrides:
         if not override.startswith(("sampling.", "execution.")):
             raise ConfigError(f"--set {override}: sampling takes the keys sampling.* and execution.* only")
-    layers = o.configuration_layers(config=folder.config, overrides=overrides, device=device)
+    layers = configuration_layers(config=folder.config, overrides=overrides, device=device)
     work = _prepare(layers, Path(), run_folder, data_root, [], plugins, quiet, check=False)
     if not work.folder.model.is_file():
         raise CheckpointError(
             f"{run_folder} is not trained to its end; go on with: "
             f"ltgen-bench train --config {folder.config} --run-dir {run_folder}"
         )
-    from ltgen_bench.distributed import leave_world
+    from ltgen_bench.core.distributed import leave_world
 
     path, digest = work.sample_only(count, seed, out)
     leave_world()
     if not o.is_first_process():
         return
     if as_json:
-        o.print_json({"samples": str(path), "sha256": digest})
+        print_json({"samples": str(path), "sha256": digest})
     else:
         free = " --set sampling.conditioning=none" if work.config.sampling.conditioning == "none" else ""
-        o.print_tables(
+        print_tables(
             [f"samples  {path}", f"next     ltgen-bench evaluate {path} --dataset {work.config.dataset.name}{free}"]
         )
 
@@ -198,8 +200,9 @@ def _prepare(
 ) -> Run:
     """Resolve the configuration and, with `check`, make sure that everything it needs is there."""
     o.load_plugins(plugins)
-    from ltgen_bench.pipeline import Run, prepare
-    from ltgen_bench.resolve import resolve
+    from ltgen_bench.runs.pipeline import Run
+    from ltgen_bench.runs.preflight import prepare
+    from ltgen_bench.runs.resolve import resolve
 
     data_root = data_root.expanduser()
     resolved = resolve(layers, data_root)
@@ -213,8 +216,8 @@ def _prepare(
 
 
 def _print_plan(work: Run, as_json: bool) -> None:
-    from ltgen_bench.cost import estimate_cost
-    from ltgen_bench.evaluation import missing_weights, refuse_unused_weights
+    from ltgen_bench.evaluation.places import missing_weights, refuse_unused_weights
+    from ltgen_bench.runs.cost import estimate_cost
 
     dataset, config = work.resolved.dataset, work.config
     refuse_unused_weights(config.protocol, work.places)
@@ -223,7 +226,7 @@ def _print_plan(work: Run, as_json: bool) -> None:
     ]
     cost = estimate_cost(work.resolved)
     if as_json:
-        o.print_json(
+        print_json(
             {
                 "config": config.model_dump(mode="json"),
                 "config_hash": config.hash(),

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ltgen_bench.cli import options as o
-from ltgen_bench.errors import ConfigError
+from ltgen_bench.cli.layers import configuration_layers
+from ltgen_bench.cli.output import print_json
+from ltgen_bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ltgen_bench.submission import Submission
+    from ltgen_bench.leaderboard.submission import Submission
 
 Leaderboards = Annotated[Path, typer.Option(help="The folder with records/, published/ and verifications/.")]
 
@@ -56,10 +58,10 @@ def submit(
     Example: ltgen-bench submit runs/digits-lt/mine/*-s0 runs/digits-lt/mine/*-s1 runs/digits-lt/mine/*-s2
     --seeds-run 0,1,2 --method-name "My method" --paper "A. Author, A title, 2026"
     """
-    from ltgen_bench.environment import code_state
-    from ltgen_bench.submission import DECLARATION
-    from ltgen_bench.submission.create import create_submission, measured_run
-    from ltgen_bench.submission.metadata import make_metadata
+    from ltgen_bench.evaluation.provenance import code_state
+    from ltgen_bench.leaderboard.submission import DECLARATION
+    from ltgen_bench.leaderboard.submission.create import create_submission, measured_run
+    from ltgen_bench.leaderboard.submission.metadata import make_metadata
 
     seeds = _seeds(seeds_run)
     metadata = make_metadata(
@@ -80,7 +82,7 @@ def submit(
             f"{len(sources)} runs are given and {len(seeds)} seeds were run ({seeds_run}); "
             "the best of several is not accepted: give one run per seed"
         )
-    layers = o.configuration_layers(
+    layers = configuration_layers(
         config=None, overrides=[], dataset=dataset, imbalance=imbalance, protocol=protocol, device=device
     )
     runs = []
@@ -108,9 +110,9 @@ def validate(
 
     Exit code 2 and one line when something is wrong.
     """
-    from ltgen_bench.record import MAX_BYTES
-    from ltgen_bench.submission import validate_record, validate_submission
-    from ltgen_bench.submission.limits import read_bytes
+    from ltgen_bench.evaluation.record_files import MAX_BYTES
+    from ltgen_bench.leaderboard.submission import validate_record, validate_submission
+    from ltgen_bench.leaderboard.submission.untrusted import read_bytes
 
     if path.is_dir():
         _report(validate_submission(path, data_root.expanduser()), as_json)
@@ -125,7 +127,7 @@ def validate(
         "seed": record.seed,
     }
     if as_json:
-        o.print_json(facts)
+        print_json(facts)
     else:
         print(f"{path} is a valid record: {record.method.name} on {record.dataset.name}, {record.protocol.name}")
 
@@ -144,10 +146,10 @@ def verify(
 
     Exit code 2 and one line when a number is not met.
     """
-    from ltgen_bench.environment import code_state
-    from ltgen_bench.submission import validate_submission
-    from ltgen_bench.submission.remeasure import verify_samples
-    from ltgen_bench.submission.verify import verified_seeds
+    from ltgen_bench.evaluation.provenance import code_state
+    from ltgen_bench.leaderboard.submission import validate_submission
+    from ltgen_bench.leaderboard.submission.verification import verified_seeds
+    from ltgen_bench.leaderboard.submission.verify import verify_samples
 
     submission = validate_submission(path, data_root.expanduser())
     where, progress = o.places(data_root, weights), o.make_progress(quiet)
@@ -162,7 +164,7 @@ def verify(
     verified = sorted(verified_seeds(leaderboards, submission))
     if as_json:
         facts: dict[str, Any] = {"verified_seeds": verified, "seeds": sorted(submission.records)}
-        o.print_json({**facts, "files": [str(target) for target in written]})
+        print_json({**facts, "files": [str(target) for target in written]})
         return
     for target in written:
         print(f"all numbers met: {target}")
@@ -187,10 +189,10 @@ def _measure(
     weights: list[str],
     quiet: bool,
 ) -> Path:
-    from ltgen_bench.foreign import evaluate_foreign
-    from ltgen_bench.pipeline import prepare
-    from ltgen_bench.resolve import resolve
-    from ltgen_bench.samples import read_samples
+    from ltgen_bench.evaluation.samples import read_samples
+    from ltgen_bench.runs.external import evaluate_foreign
+    from ltgen_bench.runs.preflight import prepare
+    from ltgen_bench.runs.resolve import resolve
 
     loaded = read_samples(source)
     resolved = resolve(layers, data_root.expanduser())
@@ -215,7 +217,7 @@ def _report(submission: Submission, as_json: bool) -> None:
         "notes": submission.notes,
     }
     if as_json:
-        o.print_json(facts)
+        print_json(facts)
         return
     count = len(submission.records)
     print(

@@ -7,44 +7,9 @@ are imported when pixels are read.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Progress, ReferenceInfo, Tick
+from ltgen_bench.datasets.catalogue import DATASETS, DatasetFactory, dataset_names, describe, load_dataset
 from ltgen_bench.datasets.verify import Check, verify_dataset
-from ltgen_bench.errors import UnknownNameError
-from ltgen_bench.registry import Registry
-
-if TYPE_CHECKING:
-    from ltgen_bench.config import DatasetConfig
-
-DatasetFactory = Callable[["DatasetConfig", Path], Dataset]
-
-_BUILTIN = {  # name: (factory, one line)
-    "digits-lt": ("digits:digits_lt", "digits 8x8, embedded, long-tailed: 120 ... 6 a class (imbalance 0.05)"),
-    "digits": ("digits:digits", "digits 8x8, embedded, balanced: 120 a class, or per_class of them"),
-    "cifar10": ("cifar:cifar10", "CIFAR-10 32x32, balanced: 5,000 a class, or per_class of them"),
-    "cifar10lt": ("cifar:cifar10lt", "CIFAR-10 32x32, long-tailed: 12,406 images, 5,000 ... 50 a class (0.01)"),
-    "cifar100": ("cifar:cifar100", "CIFAR-100 32x32, balanced: 500 a class, or per_class of them"),
-    "cifar100lt": ("cifar:cifar100lt", "CIFAR-100 32x32, long-tailed: 10,847 images, 500 ... 5 a class (0.01)"),
-    "celeba5": ("celeba:celeba5", "CelebA 64x64, exactly one of five hair colours; from your CelebA download"),
-    "celeba5-m2m": (
-        "celeba:celeba5_m2m",
-        "CelebA 64x64, hair colours, lists of Kim et al.: 6,651 images, 2,423 ... 227 a class",
-    ),
-    "imagenet-lt": ("imagenet:imagenet_lt", "ImageNet-LT 64x64, official lists: 115,846 images, 1,280 ... 5 a class"),
-    "tinyimagenet-lt": (
-        "tinyimagenet:tinyimagenet_lt",
-        "TinyImageNet-200 64x64, long-tailed: 21,549 images, 500 ... 5 a class (0.01)",
-    ),
-    "folder": ("folder:folder", "your own images: a folder of class folders (path), with its own or any imbalance"),
-}
-
-DATASETS: Registry[DatasetFactory] = Registry(
-    "data set", "ltgen_bench.datasets", {name: f"ltgen_bench.datasets.{where}" for name, (where, _) in _BUILTIN.items()}
-)
 
 __all__ = [
     "DATASETS",
@@ -61,40 +26,3 @@ __all__ = [
     "load_dataset",
     "verify_dataset",
 ]
-
-
-def load_dataset(options: DatasetConfig, data_root: Path) -> Dataset:
-    """The data set that `options` describe, with its files under `data_root`; no pixels are read yet.
-
-    Raises UnknownNameError with the closest name, ConfigError for options that the data set does not take, and
-    DataError for an image folder that cannot be used.
-    """
-    return _factory(options.name)(options, Path(data_root).expanduser())
-
-
-def dataset_names() -> list[str]:
-    """Names that `load_dataset` knows, sorted."""
-    return DATASETS.names()
-
-
-def describe(name: str) -> str:
-    """One line about the data set called `name`, without importing it; raises UnknownNameError."""
-    if name in _BUILTIN:
-        return _BUILTIN[name][1]
-    if name not in DATASETS.names():
-        _factory(name)
-    return "from a plug-in"
-
-
-def _factory(name: str) -> DatasetFactory:
-    try:
-        return DATASETS.get(name)
-    except UnknownNameError as error:
-        # `cifar10lt-0.001` and `cifar10-500` are names of results; they are asked for by name and option
-        base, _, value = name.rpartition("-")
-        if base in DATASETS.names() and re.fullmatch(r"[0-9.e]+", value):
-            option = "imbalance" if base.endswith("lt") else "per_class"
-            raise UnknownNameError(
-                f"unknown data set {name!r}; did you mean --dataset {base} --set dataset.{option}={value}?"
-            ) from None
-        raise error

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltgen_bench.errors import ConfigError, DataError, MissingFileError
-from ltgen_bench.storage import MissingFile, sha256_arrays
+from ltgen_bench.core.errors import ConfigError, DataError, MissingFileError
+from ltgen_bench.core.storage import MissingFile, sha256_arrays
 
 Images = NDArray[np.uint8]  # (N, C, H, W)
 Labels = NDArray[np.int64]  # (N,)

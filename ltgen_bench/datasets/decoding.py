@@ -21,10 +21,10 @@ from typing import IO, TypeVar, cast
 
 import numpy as np
 
+from ltgen_bench.core.errors import DataError
+from ltgen_bench.core.storage import atomic_path, sha256_file, sha256_json, write_json
 from ltgen_bench.datasets.base import Images
 from ltgen_bench.datasets.image_folders import shown
-from ltgen_bench.errors import DataError
-from ltgen_bench.storage import atomic_path, sha256_file, sha256_json, write_json
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192: a small file that claims more is refused before it is decoded
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")

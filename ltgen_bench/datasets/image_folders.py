@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ltgen_bench.errors import DataError
+from ltgen_bench.core.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 ORDER_FILE = "classes.txt"

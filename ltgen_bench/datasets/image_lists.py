@@ -6,10 +6,10 @@ import hashlib
 import re
 from pathlib import Path
 
+from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.datasets.base import Progress
 from ltgen_bench.datasets.image_folders import shown
 from ltgen_bench.datasets.source_manifest import SourceFile
-from ltgen_bench.errors import DataError, MissingFileError
 
 _MAX_BYTES = 1 << 28  # the largest official list, CelebA's attributes, has 26 MB
 _SHOWN = 80  # characters of a bad line in a message

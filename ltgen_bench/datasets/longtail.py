@@ -13,8 +13,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from ltgen_bench.core.errors import ConfigError, DataError
 from ltgen_bench.datasets.base import Groups, Indices
-from ltgen_bench.errors import ConfigError, DataError
 
 THIRDS_RULE = "thirds of the classes from head to tail; sizes differ by one at most, larger ones first"
 MAX_PARETO_ALPHA = 1000  # far more than any cut needs; the powers stay finite

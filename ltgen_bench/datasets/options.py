@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.datasets.longtail import MAX_PARETO_ALPHA
-from ltgen_bench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ltgen_bench.config import DatasetConfig
+    from ltgen_bench.core.config import DatasetConfig
 
 
 def refuse_unknown_options(options: DatasetConfig, known: tuple[str, ...], hint: str = "") -> None:

@@ -27,11 +27,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from ltgen_bench.datasets.base import Images, Indices, Labels, Progress, Tick
-from ltgen_bench.datasets.decoding import decode_checked, write_npy_header
-from ltgen_bench.datasets.image_folders import shown
-from ltgen_bench.errors import DataError, MissingFileError, StorageError
-from ltgen_bench.storage import (
+from ltgen_bench.core.errors import DataError, MissingFileError, StorageError
+from ltgen_bench.core.storage import (
     ARCHIVE_ERRORS,
     atomic_path,
     sha256_arrays,
@@ -40,6 +37,9 @@ from ltgen_bench.storage import (
     storage_errors,
     write_json,
 )
+from ltgen_bench.datasets.base import Images, Indices, Labels, Progress, Tick
+from ltgen_bench.datasets.decoding import decode_checked, write_npy_header
+from ltgen_bench.datasets.image_folders import shown
 
 IMAGES, INDEX, FILES, NOTE = "images.npy", "index.npz", "files.txt", "images.json"
 _PARTIAL, _PROGRESS, _LOCK = "images.partial.npy", "progress.json", ".lock"

@@ -8,17 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ltgen_bench.core.errors import DataError, MissingFileError
+from ltgen_bench.core.storage import MissingFile
 from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Indices, Progress, ReferenceInfo, Tick, as_counts
 from ltgen_bench.datasets.longtail import groups_by_counts, groups_by_thirds
 from ltgen_bench.datasets.options import refuse_unknown_options
 from ltgen_bench.datasets.prepared import IMAGES, Plan, Prepared, check_prepared, is_prepared, open_prepared, prepare
 from ltgen_bench.datasets.prepared import read_note as read_prepared_note
 from ltgen_bench.datasets.source_manifest import SourceManifest
-from ltgen_bench.errors import DataError, MissingFileError
-from ltgen_bench.storage import MissingFile
 
 if TYPE_CHECKING:
-    from ltgen_bench.config import DatasetConfig
+    from ltgen_bench.core.config import DatasetConfig
 
 _PROGRESS_LINES = 20  # a preparation without a bar reports so often
 

@@ -11,10 +11,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ltgen_bench.core.errors import DataError
+from ltgen_bench.core.storage import sha256_arrays, write_json
 from ltgen_bench.datasets.base import Dataset, Progress
 from ltgen_bench.datasets.source_manifest import published_hashes
-from ltgen_bench.errors import DataError
-from ltgen_bench.storage import sha256_arrays, write_json
 
 _WORDS = {
     "indices": "index list",

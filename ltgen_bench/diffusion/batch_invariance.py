@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.diffusion.guidance import NO_LABEL, NoiseModel
-from ltgen_bench.errors import ConfigError
 
 
 class BatchInvariant:

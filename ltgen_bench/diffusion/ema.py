@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ltgen_bench.errors import CheckpointError, ConfigError
+from ltgen_bench.core.errors import CheckpointError, ConfigError
 
 
 class ExponentialMovingAverage:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltgen_bench.errors import ConfigError
+from ltgen_bench.core.errors import ConfigError
 
 BLOCK_STEPS = 32
 """Most steps drawn at a time; one call a sample and block spreads the cost of the call over the steps."""

@@ -26,11 +26,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
 from ltgen_bench.diffusion.guidance import NoiseModel, guided_noise
 from ltgen_bench.diffusion.noise import NoiseSource
 from ltgen_bench.diffusion.schedule import DiffusionSchedule
 from ltgen_bench.diffusion.spacing import Spacing, step_indices
-from ltgen_bench.errors import ConfigError, UnknownNameError, did_you_mean
 
 Progress = Callable[[int, int], None]
 Variance = Literal["fixed-large", "fixed-small"]

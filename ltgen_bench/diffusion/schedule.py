@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltgen_bench.errors import ConfigError
+from ltgen_bench.core.errors import ConfigError
 
 
 @dataclass(frozen=True)

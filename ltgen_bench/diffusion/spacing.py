@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ltgen_bench.errors import ConfigError, UnknownNameError, did_you_mean
+from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
 
 Spacing = Literal["trailing", "linspace", "leading"]
 SPACINGS: tuple[Spacing, ...] = ("trailing", "linspace", "leading")

@@ -12,15 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.diffusion.unet_config import UNetConfig
-from ltgen_bench.diffusion.unet_layers import (
-    Downsample,
-    ResidualBlock,
-    Upsample,
-    sinusoid_table,
-    zero_bias_xavier_,
-)
-from ltgen_bench.errors import ConfigError
+from ltgen_bench.diffusion.unet_layers import Downsample, ResidualBlock, Upsample, sinusoid_table, zero_bias_xavier_
 
 TAIL_GAIN = 1e-5
 """Xavier gain of the layers that start near zero: the last convolution of blocks, attention outputs, the tail."""

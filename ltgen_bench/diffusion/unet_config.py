@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ltgen_bench.errors import ConfigError, UnknownNameError, did_you_mean
+from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ltgen_bench.features.cache import CacheEntry, FeatureCache, feature_key
-from ltgen_bench.features.catalogue import EXTRACTORS, ExtractorInfo, extractor_info
+from ltgen_bench.features.catalogue import EXTRACTORS, extractor_info
 from ltgen_bench.features.extract import ExtractedFeatures, extract_features
+from ltgen_bench.features.info import ExtractorInfo
 from ltgen_bench.features.weights import download_weights, load_extractor, missing_weights, weights_sha256
 
 if TYPE_CHECKING:

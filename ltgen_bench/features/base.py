@@ -14,8 +14,8 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from ltgen_bench.errors import ConfigError, DataError, DeviceError, did_you_mean
-from ltgen_bench.features.catalogue import ExtractorInfo, distance_label
+from ltgen_bench.core.errors import ConfigError, DataError, DeviceError, did_you_mean
+from ltgen_bench.features.info import ExtractorInfo, distance_label
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

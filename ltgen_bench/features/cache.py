@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ltgen_bench.errors import StorageError
-from ltgen_bench.storage import atomic_path, sha256_arrays, sha256_json, storage_errors
+from ltgen_bench.core.errors import StorageError
+from ltgen_bench.core.storage import atomic_path, sha256_arrays, sha256_json, storage_errors
 
 if TYPE_CHECKING:
     from ltgen_bench.features.base import Extractor

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ltgen_bench.errors import ConfigError, DataError
+from ltgen_bench.core.errors import ConfigError, DataError
 from ltgen_bench.features.cache import FeatureCache, feature_key
 
 if TYPE_CHECKING:

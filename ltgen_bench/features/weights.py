@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltgen_bench.errors import CheckpointError, ConfigError, MissingExtraError, MissingFileError
-from ltgen_bench.features.catalogue import EXTRACTORS, ExtractorInfo, extractor_info
-from ltgen_bench.storage import MissingFile, atomic_path, sha256_file
+from ltgen_bench.core.errors import CheckpointError, ConfigError, MissingExtraError, MissingFileError
+from ltgen_bench.core.storage import MissingFile, atomic_path, sha256_file
+from ltgen_bench.features.catalogue import EXTRACTORS, extractor_info
+from ltgen_bench.features.info import ExtractorInfo
 
 if TYPE_CHECKING:
     import torch

@@ -7,13 +7,13 @@ from typing import Any
 
 import tomli_w
 
-from ltgen_bench.errors import UserError
+from ltgen_bench.core.errors import UserError
+from ltgen_bench.core.storage import write_text
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board, Entry, boards, read_entries
 from ltgen_bench.leaderboard.published import published_rows, read_published
 from ltgen_bench.leaderboard.reported import published_page, reported_section
 from ltgen_bench.leaderboard.tables import GENERATED, board_files
-from ltgen_bench.storage import write_text
 
 
 class StaleTableError(UserError):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ltgen_bench.record import Record
-from ltgen_bench.storage import sha256_json
-from ltgen_bench.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
-from ltgen_bench.submission.limits import FOLDER_NAME, shown
-from ltgen_bench.submission.verify import Verification, verified_seeds
+from ltgen_bench.core.storage import sha256_json
+from ltgen_bench.evaluation.record import Record
+from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
+from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME, shown
+from ltgen_bench.leaderboard.submission.verification import Verification, verified_seeds
 
 Status = Literal["submitted", "verified"]
 

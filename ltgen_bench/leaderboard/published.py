@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ltgen_bench.errors import RecordError
+from ltgen_bench.core.errors import RecordError
 
 MetricKey = Literal["fid", "inception_score", "f8", "recall", "f1_8", "precision"]
 Text = Annotated[str, Field(min_length=1, max_length=400)]

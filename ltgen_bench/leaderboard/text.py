@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltgen_bench.submission.limits import printable
+from ltgen_bench.leaderboard.submission.untrusted import printable
 
 _MARKDOWN = {
     "&": "&amp;",

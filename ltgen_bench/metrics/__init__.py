@@ -1,7 +1,6 @@
 """Metrics as pure functions of arrays: no files, no data sets, explicit seeds. torch and scikit-learn are imported
 only by the functions that need them."""
 
-from ltgen_bench.metrics.classification import ClassificationScores, label_accuracy
 from ltgen_bench.metrics.frechet import (
     FrechetSolver,
     fid,
@@ -14,8 +13,8 @@ from ltgen_bench.metrics.frechet import (
 from ltgen_bench.metrics.groups import GROUP_NAMES
 from ltgen_bench.metrics.inception_score import inception_score
 from ltgen_bench.metrics.inputs import FeatureArrays
-from ltgen_bench.metrics.kernel import kid, per_class_kid, squared_mmd
-from ltgen_bench.metrics.manifold import ManifoldScores, manifold_scores, per_class_manifold_scores, squared_radii
+from ltgen_bench.metrics.kid import kid, per_class_kid, squared_mmd
+from ltgen_bench.metrics.label_accuracy import ClassificationScores, label_accuracy
 from ltgen_bench.metrics.memorisation import (
     MemorisationInputs,
     MemorisationScores,
@@ -24,11 +23,17 @@ from ltgen_bench.metrics.memorisation import (
     nearest_in_features,
     nearest_in_pixels,
 )
+from ltgen_bench.metrics.numerics.statistics import GaussianStatistics, StatisticsAccumulator, gaussian_statistics
 from ltgen_bench.metrics.prd import PRDScores, prd_curve, prd_scores
-from ltgen_bench.metrics.report import MetricReport
+from ltgen_bench.metrics.precision_recall import (
+    ManifoldScores,
+    manifold_scores,
+    per_class_manifold_scores,
+    squared_radii,
+)
 from ltgen_bench.metrics.settings import MetricSettings
-from ltgen_bench.metrics.statistics import GaussianStatistics, StatisticsAccumulator, gaussian_statistics
-from ltgen_bench.metrics.suite import METRIC_NAMES, check_metric_names, compute_metrics
+from ltgen_bench.metrics.suite.compute import METRIC_NAMES, check_metric_names, compute_metrics
+from ltgen_bench.metrics.suite.report import MetricReport
 from ltgen_bench.metrics.uncertainty import Interval, SeedDifference, paired_difference
 
 __all__ = [

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ltgen_bench.errors import SamplesError
+from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
-from ltgen_bench.metrics.lapack import add_scatter, cholesky, congruence, eigen
-from ltgen_bench.metrics.statistics import (
+from ltgen_bench.metrics.numerics.lapack import add_scatter, cholesky, congruence, eigen
+from ltgen_bench.metrics.numerics.statistics import (
     GaussianStatistics,
     StatisticsAccumulator,
     gaussian_statistics,
     statistics_side_by_side,
     symmetric,
 )
-from ltgen_bench.metrics.threads import map_in_threads
+from ltgen_bench.metrics.numerics.threads import map_in_threads
 
 _COLUMNS_PER_BLOCK = 8192
 

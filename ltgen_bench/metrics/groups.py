@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ltgen_bench.errors import SamplesError, did_you_mean
+from ltgen_bench.core.errors import SamplesError, did_you_mean
 from ltgen_bench.metrics.inputs import IntArray
 
 GROUP_NAMES = ("many", "medium", "few")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltgen_bench.errors import SamplesError
+from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import FloatArray
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltgen_bench.errors import SamplesError
+from ltgen_bench.core.errors import SamplesError
 
 FloatArray = NDArray[np.floating[Any]]
 Float64Array = NDArray[np.float64]

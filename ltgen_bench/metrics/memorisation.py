@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltgen_bench.errors import SamplesError
+from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray, check_labels, check_matrix
-from ltgen_bench.metrics.neighbours import kth_neighbours
+from ltgen_bench.metrics.numerics.neighbours import kth_neighbours
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ltgen_bench.errors import ConfigError, SamplesError, did_you_mean
+from ltgen_bench.core.errors import ConfigError, SamplesError, did_you_mean
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
-from ltgen_bench.metrics.prd_seeding import seed_centres
+from ltgen_bench.metrics.numerics.prd_seeding import seed_centres
 from ltgen_bench.metrics.settings import PRD_CLUSTERINGS
 
 _ROWS_PER_BLOCK = 8192

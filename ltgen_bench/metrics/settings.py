@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ltgen_bench.errors import ConfigError, did_you_mean
+from ltgen_bench.core.errors import ConfigError, did_you_mean
 
 PRD_CLUSTERINGS = ("minibatch-kmeans", "kmeans")
 MAX_PRD_BETA = 1e6  # far beyond use, where F_beta is recall alone, and its square is far from overflow

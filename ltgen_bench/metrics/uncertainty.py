@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltgen_bench.errors import SamplesError
+from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.frechet import FrechetSolver, frechet_distances_without
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
-from ltgen_bench.metrics.prd import PRDScores, f_scores
-from ltgen_bench.metrics.statistics import (
+from ltgen_bench.metrics.numerics.statistics import (
     GaussianStatistics,
     Selection,
     StatisticsAccumulator,
@@ -26,6 +25,7 @@ from ltgen_bench.metrics.statistics import (
     parts_of,
     sum_up,
 )
+from ltgen_bench.metrics.prd import PRDScores, f_scores
 
 # Values drawn at once by the bootstrap: 64 MB of indices.
 _DRAWS_AT_ONCE = 1 << 23

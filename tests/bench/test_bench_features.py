@@ -16,8 +16,8 @@ import torch
 import torch_fidelity.feature_extractor_inceptionv3 as peer_inception
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from ltgen_bench.features.inception import InceptionV3Extractor
-from ltgen_bench.features.resize import Resize
+from ltgen_bench.features.networks.inception import InceptionV3Extractor
+from ltgen_bench.features.networks.resize import Resize
 
 N, ROUNDS = 64, 3  # torch-fidelity's default batch
 

@@ -21,12 +21,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from baselines.transfer import transfer_weights
-from ltgen_bench.batches import ImageOrder, ResidentImages
+from ltgen_bench.core.devices import autocast
 from ltgen_bench.datasets import ImageSet
-from ltgen_bench.devices import autocast
 from ltgen_bench.diffusion import linear_schedule
 from ltgen_bench.methods import METHODS, DataSpec, DiffusionBatch, DiffusionMethod
-from ltgen_bench.resolve import resolve
+from ltgen_bench.methods.batches import ImageOrder, ResidentImages
+from ltgen_bench.runs.resolve import resolve
 
 WIDE = {"training": {"batch_size": 8}, "dataset": {"name": "cifar10lt"}}
 

@@ -25,7 +25,7 @@ def measure() -> float:
     import torch
     from baselines_support import make_trainer, tiny_run
 
-    from ltgen_bench.distributed import join_world
+    from ltgen_bench.core.distributed import join_world
 
     torch.set_num_threads(1)
     world = join_world()

@@ -1,0 +1,1 @@
+"""The ground floor: errors, names, files, seeds, devices, configuration, protocols; no images and no models."""

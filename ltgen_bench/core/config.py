@@ -1,0 +1,249 @@
+"""A run's configuration: frozen sections, resolved from layers, checked before anything starts.
+
+Layers, later ones win: built-in defaults < the trunk recipe of the image size < the data set's recipe < the method's
+recipe for the data set < a file given with `--config` < command-line options and `--set section.key=value`.
+
+Everything except the section `execution` (which device, how many threads, how often to checkpoint) says *what* is
+computed and enters the configuration hash.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ltgen_bench.core.errors import ConfigError, did_you_mean
+from ltgen_bench.core.protocol import Protocol
+from ltgen_bench.core.storage import sha256_json
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys refused, no NaN, paths and tuples as plain values in JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DatasetConfig(Section):
+    """Which training set; options a set does not know are refused by it."""
+
+    name: str = "digits-lt"
+    imbalance: float | None = None  # rho = smallest / largest class; None: the set's own
+    per_class: int | None = None  # a balanced subset of this many images a class
+    pareto_alpha: float | None = None  # `folder`: a Pareto cut of this power; `imbalance` is then its truncation
+    path: Path | None = None  # `folder`: a folder of class folders
+    reference_path: Path | None = None  # `folder`: held-out images of the same classes
+    image_size: int | None = None  # `folder`: resize to this many pixels; None: images must agree
+    reference_fraction: float = 0.2  # `folder` without a reference folder: the share split off
+    split_seed: int = 0  # of that split and of an artificial imbalance
+
+
+class NetworkConfig(Section):
+    """The U-Net (Ho et al. 2020). The defaults are the shared 32 px trunk of DDPM, CBDM, T2H and CORAL."""
+
+    base_channels: Positive = 128
+    channel_multipliers: tuple[Positive, ...] = (1, 2, 2, 2)  # one level each, halving the resolution
+    residual_blocks: Positive = 2  # per level
+    attention_levels: tuple[NotNegative, ...] = (1,)  # 0 is full resolution
+    dropout: float = Field(0.1, ge=0, lt=1)
+    norm_groups: Positive = 32
+
+
+class DiffusionConfig(Section):
+    """The forward process: a linear beta schedule."""
+
+    timesteps: Positive = 1000
+    beta_start: float = Field(1e-4, gt=0, lt=1)
+    beta_end: float = Field(0.02, gt=0, lt=1)
+
+
+class TrainingConfig(Section):
+    """The optimisation. Costs are reported in images seen = steps x batch_size."""
+
+    steps: Positive = 150_000
+    batch_size: Positive = 128  # images per optimiser step, over all processes and accumulation
+    gradient_accumulation: Positive = 1  # the batch in this many parts, to save memory
+    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate_schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
+    warmup_steps: NotNegative = 5000  # linear from 0
+    gradient_clip: float = Field(1.0, gt=0)  # largest gradient norm
+    ema_decay: float = Field(0.9999, ge=0, lt=1)
+    ema_warmup: bool = False  # decay = min(ema_decay, (i + 1) / (i + 10)), for short trainings
+    label_drop: float = Field(0.1, ge=0, le=1)  # probability of training without the label, for guidance
+    label_drop_unit: Literal["sample", "batch"] = "sample"  # the released CBDM and CORAL code drops whole batches
+    horizontal_flip: bool = True  # and only where the data set allows it
+    augment_probability: float = Field(
+        0.0, ge=0, le=1
+    )  # of each ADA-style transform, see `diffusion.augmentation`; 0: none
+    precision: Precision = "fp32"
+    max_nonfinite_steps: NotNegative = 20  # steps in a row with NaN or Inf gradients before it stops
+    init_from: Path | None = (
+        None  # fine-tuning: the model.safetensors (same network) whose weights training starts from
+    )
+    # of that file, filled in: what the result depends on is its content, not its place
+    init_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+
+class SamplingConfig(Section):
+    """How images are drawn from a trained diffusion model; `null` takes the protocol's default."""
+
+    sampler: Literal["ddpm", "ddim", "dpm-solver++2m"] | None = None
+    steps: Positive | None = None
+    conditioning: Literal["class", "none"] = "class"  # none: unconditional samples, which have no class
+    guidance_scale: float = Field(0.0, ge=0)  # w in eps_c + w (eps_c - eps_u)
+    clip_x0: bool | None = None
+    eta: float = Field(0.0, ge=0, le=1)  # DDIM's share of fresh noise
+    precision: Precision = "fp32"
+    weights: Literal["ema", "raw"] = "ema"
+
+
+class ExecutionConfig(Section):
+    """Where and how it is computed; nothing in here changes what is computed (up to rounding)."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
+    threads: NotNegative = 0  # CPU threads; 0: the libraries' own choice
+    compile: bool = False  # torch.compile the network
+    channels_last: bool = False  # memory format of the network and its inputs
+    checkpoint_every: Positive = 2000  # steps
+    log_every: Positive = 100  # steps
+    sampling_batch_size: Positive = 256
+    evaluation_batch_size: Positive = 128
+
+
+# What is no part of a configuration's identity; of a file to start from, its hash counts and not its place.
+_NO_IDENTITY: dict[str, Any] = {"execution": True, "seed": True, "training": {"init_from"}}
+
+
+class RunConfig(Section):
+    """Everything that one run depends on."""
+
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": "ddpm"})
+    dataset: DatasetConfig = DatasetConfig()
+    network: NetworkConfig = NetworkConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    training: TrainingConfig = TrainingConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    protocol: Protocol
+    execution: ExecutionConfig = ExecutionConfig()
+    seed: NotNegative = 0
+
+    def identity(self) -> dict[str, Any]:
+        """What is computed, as JSON values: every section but `execution`; the seed stands apart in the folder name."""
+        value: dict[str, Any] = self.model_dump(mode="json", exclude={**_NO_IDENTITY, "protocol": True})
+        # as in the protocol's own hash, a field that is None says nothing: protocols can learn new ones
+        return {**value, "protocol": self.protocol.model_dump(mode="json", exclude_none=True)}
+
+    def training_identity(self) -> dict[str, Any]:
+        """The part that a trained model depends on: method, data set, network, diffusion, training."""
+        value: dict[str, Any] = self.model_dump(
+            mode="json", exclude={**_NO_IDENTITY, "sampling": True, "protocol": True}
+        )
+        return value
+
+    def hash(self) -> str:
+        """Ten hexadecimal digits of the sha256 over `identity()`; the run folder's name."""
+        return sha256_json(self.identity())[:10]
+
+    def to_toml(self) -> str:
+        """The whole configuration as TOML, `null` values left out (TOML has none; they are the defaults)."""
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; later layers win, mappings merge key by key, everything else is replaced."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+                merged[key] = merge(merged[key], value)
+            else:
+                merged[key] = merge(value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """Turn `section.key=value` strings into a nested mapping; values are TOML, and bare words are strings."""
+    layer: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts) or len(parts) > 2:
+            raise ConfigError(f"--set wants section.key=value, as in --set training.steps=2000; got {override!r}")
+        try:
+            value = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        layer = merge(layer, {parts[0]: {parts[1]: value}} if len(parts) == 2 else {parts[0]: value})
+    return layer
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file as nested mappings; raises ConfigError with the place of a syntax error."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+
+
+def build(model: type[Section], values: Mapping[str, Any], where: str = "") -> Any:
+    """Make a section from `values`; the first mistake becomes a ConfigError of one line, with the closest known key."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"unknown configuration key {location!r}; {did_you_mean(location, keys(model, where))}"
+            ) from None
+        raise ConfigError(f"{location}: {_lower(first['msg'])}, got {first['input']!r}") from None
+
+
+def keys(model: type[BaseModel], where: str = "") -> list[str]:
+    """All dotted keys of a section and its sections."""
+    found = []
+    for name, field in model.model_fields.items():
+        dotted = f"{where}.{name}" if where else name
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += keys(kind, dotted)
+        else:
+            found.append(dotted)
+    return found
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The keys in which two nested mappings differ, as `key: old -> new` strings."""
+    lines = []
+    for key in sorted({*old, *new}):
+        dotted = f"{prefix}{key}"
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += difference(a, b, f"{dotted}.")
+        elif _plain(a) != _plain(b):
+            lines.append(f"{dotted}: {a} -> {b}")
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value

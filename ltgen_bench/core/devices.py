@@ -1,0 +1,93 @@
+"""Devices by name, threads, and number formats."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from ltgen_bench.core.errors import DeviceError
+
+
+def resolve_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device called `name`; `auto` is CUDA where there is one, else the CPU. Raises DeviceError if it is not."""
+    if name == "auto":
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"execution.device {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError("execution.device is cuda and PyTorch sees no CUDA device here; use --device cpu or auto")
+        index = local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise DeviceError(
+                f"execution.device is cuda:{index} and there are {torch.cuda.device_count()} CUDA devices"
+            )
+        return torch.device("cuda", index)
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"execution.device {name!r} is not supported; use auto, cpu, cuda, cuda:N or mps")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("execution.device is mps and PyTorch cannot use it here; use --device cpu")
+    return device
+
+
+def measuring_device(device: torch.device) -> torch.device:
+    """Where features and distances are computed: CUDA, else the CPU, for they need float64, which MPS has not."""
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
+def describe_device(device: torch.device) -> str:
+    """What the device is called, for records."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Use `count` CPU threads inside, in PyTorch and in linear algebra and clustering; 0 leaves the libraries' choice.
+
+    Tiny networks are faster on one.
+    """
+    if not count:
+        yield
+        return
+    # NumPy, SciPy and scikit-learn have thread pools of their own, and only those that are loaded can be limited
+    import scipy.linalg  # noqa: F401
+    import sklearn  # noqa: F401
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    before = torch.get_num_threads()
+    with threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Run eligible operations in bf16 or fp16; fp32 changes nothing."""
+    if precision == "fp32":
+        yield
+        return
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    with torch.autocast(device.type, dtype=dtype):
+        yield
+
+
+@contextlib.contextmanager
+def memory_errors(advice: str) -> Iterator[None]:
+    """Turn an out-of-memory error into a DeviceError of one line that ends in `advice`."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise DeviceError(f"out of memory; {advice}") from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise DeviceError(f"out of memory; {advice}") from error

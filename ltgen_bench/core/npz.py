@@ -1,0 +1,95 @@
+"""Arrays from `.npz` and `.npy` files of strangers: headers, sizes and dtypes first, no pickled objects."""
+
+from __future__ import annotations
+
+import math
+import tokenize
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.core.storage import ARCHIVE_ERRORS
+
+MAX_BYTES = 16 << 30  # 50,000 images of 256 px are 10 GB
+
+
+def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and dtype of every array in an `.npz` without reading the data; raises SamplesError if it is none.
+
+    Object arrays are refused, and so are arrays whose stored size is not what their header says.
+    """
+    headers = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if not entry.filename.endswith(".npy"):
+                    continue
+                with archive.open(entry) as file:
+                    shape, dtype = _read_header(file)
+                    header_bytes = file.tell()
+                name = entry.filename.removesuffix(".npy")
+                _check_stored(path, name, shape, dtype, entry.file_size - header_bytes)
+                headers[name] = (shape, dtype)
+    except ARCHIVE_ERRORS as error:
+        raise SamplesError(f"{path} is not a readable .npz file ({_first_line(error)})") from error
+    return headers
+
+
+def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an `.npy` without reading the data; raises SamplesError as `npz_headers` does."""
+    if not path.is_file():
+        raise SamplesError(f"there is no samples file {path}")
+    try:
+        with path.open("rb") as file:
+            shape, dtype = _read_header(file)
+            stored = path.stat().st_size - file.tell()
+    except (ValueError, OSError, EOFError) as error:
+        raise SamplesError(f"{path} is not a readable .npy file ({_first_line(error)})") from error
+    _check_stored(path, path.name, shape, dtype, stored)
+    return shape, dtype
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Map an `.npy` whose header was checked into memory, read-only; raises SamplesError when it is damaged."""
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise SamplesError(f"{path} is damaged ({_first_line(error)})") from error
+    return array
+
+
+def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Read arrays whose headers were checked; raises SamplesError when the data is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except ARCHIVE_ERRORS as error:
+        raise SamplesError(f"{path} is damaged ({_first_line(error)})") from error
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):  # later versions exist for headers above 64 KiB and up to 4 GiB, which no plain array has
+        raise ValueError(f"npy format {version[0]}.{version[1]}, only 1.0 is read")
+    try:
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except (SyntaxError, tokenize.TokenError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        # the header is a Python literal, and a damaged one can raise all that parsing can
+        raise ValueError(f"damaged npy header: {_first_line(error)}") from error
+    return tuple(int(length) for length in shape), dtype
+
+
+def _check_stored(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], stored: int) -> None:
+    """Refuse objects, and headers that promise another size than what is there."""
+    if dtype.hasobject:
+        raise SamplesError(f"{path}: {name!r} holds pickled Python objects, which are never read")
+    size = dtype.itemsize * math.prod(shape)
+    if size > MAX_BYTES or size != stored:
+        raise SamplesError(f"{path}: {name!r} says {size} bytes and stores {stored}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

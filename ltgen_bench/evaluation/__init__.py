@@ -1,0 +1,1 @@
+"""From samples to a record: everything that is measured on samples, whoever made them."""

@@ -1,0 +1,166 @@
+"""Everything in a record that follows from other things in it, computed again.
+
+The record's own validation covers lengths, sums and hashes. Here are the metrics that are means or sums of others, and
+the settings that stand in two places.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ltgen_bench.core.config import RunConfig, build
+from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.seeding import uniform_labels
+from ltgen_bench.evaluation.record import Record
+
+MAX_DERIVED_SAMPLES = 10_000_000  # labels are drawn again up to here; a custom protocol may claim any number
+# Sums of float64 in another order differ in the last digits only.
+RELATIVE, ABSOLUTE = 1e-6, 1e-9
+# Labels that are uniform look less uniform than this once in 10^9 submissions.
+UNIFORMITY_P_VALUE = 1e-9
+
+
+def contradictions(record: Record) -> Iterator[str]:
+    """One line for everything that does not follow from the rest of the record."""
+    yield from _groups(record)
+    yield from _confusion(record)
+    yield from _intervals(record)
+    yield from _configuration(record)
+    yield from _labels(record)
+
+
+def _differs(stated: float | int | None, derived: float | None) -> bool:
+    if stated is None or derived is None:
+        return (stated is None) != (derived is None)
+    return not math.isclose(stated, derived, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+
+
+def _groups(record: Record) -> Iterator[str]:
+    metrics, dataset = record.metrics, record.dataset
+    per_class = metrics.per_class.model_extra or {}
+    generated, reference = metrics.per_class.n_generated, metrics.per_class.n_reference
+    values = {name: dict(group.model_extra or {}) for name, group in metrics.groups.items()}
+    for name, group in metrics.groups.items():
+        if sorted(group.classes) != sorted(dataset.groups.get(name, [])):
+            yield f"metrics.groups.{name}.classes are not those of dataset.groups.{name}"
+            return  # nothing below can be right
+    for name, group in metrics.groups.items():
+        own = values[name]
+        for key, counts in (("n_generated", generated), ("n_reference", reference)):
+            if key in own and own[key] != sum(counts[c] for c in group.classes):
+                yield f"metrics.groups.{name}.{key} is not the sum over its classes"
+        for key, value in own.items():
+            of_class = per_class.get(key.removeprefix("mean_class_"))
+            if key.startswith("mean_class_") and of_class is None:
+                yield f"metrics.groups.{name}.{key} has no list in metrics.per_class to come from"
+            elif key.startswith("mean_class_") and of_class is not None:
+                chosen = [of_class[c] for c in group.classes]
+                present = [v for v in chosen if v is not None]
+                mean = float(np.mean(present)) if present and len(present) == len(chosen) else None
+                if _differs(value, mean):
+                    yield f"metrics.groups.{name}.{key} is not the mean over its classes"
+    if {c for group in metrics.groups.values() for c in group.classes} == set(range(len(dataset.class_names))):
+        yield from _weighted_means(record, values)
+    many, few = values.get("many", {}), values.get("few", {})
+    for key, gap in metrics.head_tail_gap.items():
+        high, low = many.get(key), few.get(key)
+        if high is None or low is None:
+            if gap is not None:
+                yield f"metrics.head_tail_gap.{key} has no values in both groups to come from"
+        elif _differs(gap, low - high):
+            yield f"metrics.head_tail_gap.{key} is not few minus many"
+
+
+def _weighted_means(record: Record, values: dict[Any, dict[str, Any]]) -> Iterator[str]:
+    """Shares over all samples are the groups' shares, weighted by their numbers of samples."""
+    counts = {"precision": "n_generated", "density": "n_generated", "label_accuracy": "n_generated"}
+    counts |= {"recall": "n_reference", "coverage": "n_reference"}
+    for key, weight in counts.items():
+        parts: list[tuple[Any, Any]] = [(g.get(weight), g.get(key)) for g in values.values() if g.get(weight) != 0]
+        if parts and all(n is not None and v is not None for n, v in parts):
+            mean = sum(n * v for n, v in parts) / sum(n for n, _ in parts)
+            if _differs(getattr(record.metrics, key), mean):
+                yield f"metrics.{key} is not the mean of the groups' {key}"
+
+
+def _confusion(record: Record) -> Iterator[str]:
+    metrics = record.metrics
+    if metrics.confusion is None:
+        return
+    table = np.array(metrics.confusion, dtype=np.float64)
+    if table.sum(axis=1).tolist() != metrics.per_class.n_generated:
+        yield "metrics.confusion: a row does not sum to the class's number of samples"
+        return
+    if _differs(metrics.label_accuracy, float(table.trace() / table.sum())):
+        yield "metrics.label_accuracy is not the diagonal of metrics.confusion over all samples"
+    stated = (metrics.per_class.model_extra or {}).get("label_accuracy")
+    if stated is not None:
+        for index, row in enumerate(table):
+            if _differs(stated[index], float(row[index] / row.sum()) if row.sum() else None):
+                yield f"metrics.per_class.label_accuracy.{index} is not the diagonal of metrics.confusion"
+
+
+def _intervals(record: Record) -> Iterator[str]:
+    # Percentile intervals may leave their estimate out; these three are built around it.
+    for key in ("fid", "f8", "f1_8"):
+        interval, value = record.metrics.confidence.get(key), getattr(record.metrics, key)
+        if interval is not None and value is not None and not interval.low <= value <= interval.high:
+            yield f"metrics.confidence.{key} does not hold metrics.{key}"
+
+
+def _configuration(record: Record) -> Iterator[str]:
+    if record.method.config is None:
+        return
+    try:
+        config: RunConfig = build(RunConfig, {**record.method.config, "seed": record.seed or 0}, "method.config")
+    except ConfigError as error:
+        yield str(error)
+        return
+    if _null_in_a_list(record.method.config):
+        yield "method.config holds null in a list, which no configuration file can"
+    if record.method.name != config.method.get("name"):
+        yield "method.name is not that of method.config"
+    if config.protocol != record.protocol:
+        yield "protocol is not that of method.config"
+    if record.seed is None:
+        yield "seed is null, and the configured run has one"
+    if record.training is not None:
+        training = config.training
+        if record.training.steps != training.steps:
+            yield f"training.steps {record.training.steps} is not the configured {training.steps}"
+        if record.training.images_seen != record.training.steps * training.batch_size:
+            yield "training.images_seen is not steps x batch_size"
+    if record.samples.sampler is not None:
+        # as written then: a later version's new keys, with their defaults, are no contradiction
+        if record.samples.sampler != record.method.config.get("sampling"):
+            yield "samples.sampler is not the configured one"
+        evaluations = (config.sampling.steps or 0) * (2 if config.sampling.guidance_scale else 1)
+        if record.samples.network_evaluations != evaluations:
+            yield f"samples.network_evaluations is not the sampler's {evaluations}"
+
+
+def _null_in_a_list(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_null_in_a_list, value.values()))
+    return isinstance(value, list) and any(item is None or _null_in_a_list(item) for item in value)
+
+
+def _labels(record: Record) -> Iterator[str]:
+    counts, total = record.samples.class_counts, record.samples.count
+    if not record.samples.labelled:
+        return
+    if record.method.config is not None and record.seed is not None and total <= MAX_DERIVED_SAMPLES:
+        drawn = np.bincount(uniform_labels(total, len(counts), record.seed), minlength=len(counts))
+        if drawn.tolist() != counts:
+            yield f"samples.class_counts are not those of the labels that seed {record.seed} draws"
+    elif len(counts) > 1 and total > 0:
+        from scipy.stats import chi2
+
+        expected = total / len(counts)
+        statistic = sum((count - expected) ** 2 for count in counts) / expected
+        if float(chi2.sf(statistic, len(counts) - 1)) < UNIFORMITY_P_VALUE:
+            yield "samples.class_counts are not those of labels drawn uniformly over the classes"

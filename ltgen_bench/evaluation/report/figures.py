@@ -1,0 +1,133 @@
+"""The pictures of a run: samples by class, and metrics by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltgen_bench.core.storage import atomic_path
+from ltgen_bench.datasets import ImageSet
+from ltgen_bench.evaluation.record import Record
+from ltgen_bench.evaluation.report.closest_pairs import closest_pairs_figure
+from ltgen_bench.evaluation.report.grid import sample_grid
+from ltgen_bench.evaluation.samples import Samples
+
+GROUP_COLOURS = {"many": "#3b6fb6", "medium": "#8a8a8a", "few": "#c8553d"}
+GROUP_TITLES = {"many": "head (many)", "medium": "medium", "few": "tail (few)"}
+UNCONDITIONAL_ROWS = 8
+MAX_LABELS = 40  # class names below the bars; more would not be readable
+
+
+def write_figures(folder: Path, record: Record, samples: Samples, training: ImageSet) -> list[Path]:
+    """Write `samples.png`, `per-class.png` and `closest-pairs.png`; returns their paths.
+
+    Unconditional samples have no classes: they are shown as they come, and there is no figure by class.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")  # no display is needed, and none is opened
+    import matplotlib.pyplot as plt
+
+    dataset, memorisation = record.dataset, record.metrics.memorisation
+    named = record.samples.labelled
+    order = "head to tail (n: training images)" if named else "unconditional"
+    title = f"{record.method.title or record.method.name} on {dataset.name}: samples, {order}"
+    if named:
+        grid = sample_grid(samples.images, samples.labels, dataset.class_names, dataset.class_counts, title=title)
+        figures: dict[str, Any] = {"samples.png": grid, "per-class.png": per_class_bars(record)}
+    else:
+        rows = np.arange(len(samples)) % UNCONDITIONAL_ROWS
+        names = ["any class"] * UNCONDITIONAL_ROWS
+        figures = {
+            "samples.png": sample_grid(samples.images, rows, names, [dataset.total] * UNCONDITIONAL_ROWS, title=title)
+        }
+    if memorisation:
+        figures["closest-pairs.png"] = closest_pairs_figure(
+            samples.images, training.images, training.labels, memorisation, dataset.class_names
+        )
+    written = []
+    for name, figure in figures.items():
+        path = folder / name
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, metadata={"Software": None})
+        plt.close(figure)
+        written.append(path)
+    return written
+
+
+def _floor_label(per_class: Mapping[str, Sequence[Any]]) -> str:
+    """What the floor marks are; their distance is too large where they rest on fewer images than the bars."""
+    sizes = [int(n) for n in per_class.get("fid_floor_n") or [] if n is not None]
+    if not sizes:
+        return "real against real"
+    low, high = min(sizes), max(sizes)
+    return f"real against real: {low:,}" + ("" if low == high else f" to {high:,}") + " images against the others"
+
+
+def per_class_bars(record: Record) -> Any:
+    """Per-class Frechet distance and, where known, recall and label accuracy; classes ordered head to tail."""
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    dataset, metrics = record.dataset, record.metrics
+    per_class = metrics.per_class.model_extra or {}
+    label = record.extractors["features"].label
+    rows = [("fid", f"{label} per class (lower is better)"), ("recall", "recall per class (higher is better)")]
+    rows.append(("label_accuracy", "label accuracy per class (higher is better)"))
+    rows = [(key, text) for key, text in rows if any(value is not None for value in per_class.get(key, []))]
+    classes = len(dataset.class_names)
+    order = sorted(range(classes), key=lambda index: (-dataset.class_counts[index], index))
+    group_of = {index: group for group, members in dataset.groups.items() for index in members}
+    colours = [GROUP_COLOURS[group_of[index]] for index in order]
+    width = min(16.0, max(7.0, 0.5 * classes))
+    figure, all_axes = plt.subplots(
+        max(1, len(rows)),
+        1,
+        figsize=(width, 2.4 * max(1, len(rows)) + 1.0),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, (key, text) in zip(all_axes[:, 0], rows, strict=False):
+        values = [per_class[key][index] for index in order]
+        heights = [np.nan if value is None else value for value in values]
+        axes.bar(range(classes), heights, color=colours, width=0.8)
+        if key == "fid" and any(value is not None for value in per_class.get("fid_floor", [])):
+            floor = [per_class["fid_floor"][index] for index in order]
+            marks = [np.nan if value is None else value for value in floor]
+            axes.plot(range(classes), marks, "k_", markersize=max(3.0, 300 / classes), label=_floor_label(per_class))
+            axes.margins(y=0.25)  # room for the legend above bars and marks
+            axes.legend(loc="upper left", fontsize=8, frameon=False, markerscale=0.4)
+        missing = [position for position, value in enumerate(values) if value is None]
+        if missing:
+            axes.plot(missing, np.zeros(len(missing)), "x", color="#777777", markersize=3.5, clip_on=False)
+            text += f"; x: not computed, {len(missing)} of {classes} classes"
+        axes.set_title(text, fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.01)
+        axes.set_ylim(0, None if key == "fid" else 1)
+        axes.grid(axis="y", linewidth=0.4, alpha=0.6)
+        axes.set_axisbelow(True)
+    bottom = all_axes[-1, 0]
+    if classes <= MAX_LABELS:
+        names = [f"{dataset.class_names[i][:20]}\n{dataset.class_counts[i]:,}" for i in order]
+        crowded = classes > 12 or max(len(dataset.class_names[i]) for i in order) > 8
+        bottom.set_xticks(range(classes), names, fontsize=8, rotation=60 if crowded else 0)
+        bottom.set_xlabel("class, with its number of training images", fontsize=9)
+    else:
+        bottom.set_xlabel(
+            f"{classes} classes by training images, {max(dataset.class_counts):,} to {min(dataset.class_counts):,}",
+            fontsize=9,
+        )
+    present = [group for group in GROUP_COLOURS if dataset.groups.get(group)]  # type: ignore[call-overload]
+    figure.legend(
+        handles=[Patch(color=GROUP_COLOURS[group], label=GROUP_TITLES[group]) for group in present],
+        loc="outside upper right",
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+    )
+    return figure

@@ -1,0 +1,245 @@
+"""Numbers as tables for a terminal: overall, by group, by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ltgen_bench.evaluation.record import Record
+
+GROUP_TITLES = {"many": "head (many)", "medium": "medium", "few": "tail (few)"}
+MAX_CLASS_ROWS = 30  # with more classes, the ten largest and the ten smallest are shown
+
+# key in the record, title, whether higher is better
+OVERALL = (
+    ("fid", "{label}", False),
+    ("fid_infinity", "{label}, infinite samples", False),
+    ("kid", "KID x 1000", False),
+    ("inception_score", "Inception Score", True),
+    ("f8", "F8 (recall of PRD)", True),
+    ("f1_8", "F1/8 (precision of PRD)", True),
+    ("precision", "precision (k-NN)", True),
+    ("recall", "recall (k-NN)", True),
+    ("density", "density", True),
+    ("coverage", "coverage", True),
+    ("label_accuracy", "label accuracy", True),
+)
+COLUMNS = (
+    ("fid", "{label}"),
+    ("fid_floor", "real vs real"),
+    ("kid", "KID x 1000"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("coverage", "coverage"),
+    ("label_accuracy", "accuracy"),
+)
+GROUP_COLUMNS = (
+    *COLUMNS[:1],
+    ("mean_class_fid", "mean of classes"),
+    ("mean_class_fid_floor", "real vs real"),
+    *COLUMNS[2:],
+)
+SCALES = {"kid": 1000.0}  # what a value is multiplied by before it is shown
+
+
+def record_tables(record: Record) -> list[Any]:
+    """Rich renderables of a record's metrics."""
+    dataset = record.dataset
+    heading = (
+        f"{record.method.title or record.method.name} on {dataset.name}, {record.samples.count:,} samples, "
+        f"protocol {record.protocol.name}" + (f", seed {record.seed}" if record.seed is not None else "")
+    )
+    return metric_tables(
+        record.metrics.model_dump(mode="json"),
+        heading=heading,
+        label=record.extractors["features"].label,
+        class_names=dataset.class_names,
+        class_counts=dataset.class_counts,
+    )
+
+
+def metric_tables(
+    metrics: Mapping[str, Any],
+    *,
+    heading: str,
+    label: str,
+    class_names: Sequence[str],
+    class_counts: Sequence[int] | None,
+) -> list[Any]:
+    """Rich renderables: overall numbers, groups, classes, memorisation, and the reasons for what is missing.
+
+    `metrics` has the keys of a record's `metrics`; `label` is what the Frechet distance is called; without
+    `class_counts` (training images) classes keep their order.
+    """
+    from rich.text import Text
+
+    parts: list[Any] = [_overall(metrics, heading, label)]
+    if metrics.get("groups"):
+        parts.append(_groups(metrics["groups"], label))
+    if any(value is not None for key, _ in COLUMNS for value in (metrics.get("per_class") or {}).get(key) or []):
+        parts.append(_classes(metrics["per_class"], label, class_names, class_counts))
+    if metrics.get("memorisation"):
+        parts.append(_memorisation(metrics["memorisation"]))
+    parts += [Text(note) for note in _notes(metrics)]
+    return parts
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[str]:
+    """The notes, those with the same text together, and what a reader of the real-versus-real column should know."""
+    names_of: dict[str, list[str]] = {}
+    for name, reason in metrics["notes"].items():
+        # what the means over a group's classes lack, the notes on the classes say
+        if reason != "not asked for" and ".mean_class_" not in name:
+            names_of.setdefault(reason, []).append(name)
+    lines = []
+    for reason, names in names_of.items():
+        bases = [name for name in names if name.removesuffix("_std").removesuffix("_n") == name]
+        shown = bases or names  # a deviation or a count has its reason from its value
+        lines.append(f"{', '.join(shown)}: {reason}")
+    per_class = metrics.get("per_class") or {}
+    sizes = [
+        int(n)
+        for n, samples in zip(per_class.get("fid_floor_n") or [], per_class.get("n_generated") or [], strict=False)
+        if n is not None and n < samples
+    ]
+    if sizes:
+        low, high = min(sizes), max(sizes)
+        count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        lines.append(
+            f"real vs real: two random halves of the reference, {count} images each. Fewer images give a larger "
+            "distance, so this floor lies too high for the number of samples here"
+        )
+    return lines
+
+
+def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
+    from rich.text import Text
+
+    table = _table(heading)
+    for column, justify in (
+        ("metric", "left"),
+        ("value", "right"),
+        (_interval_title(metrics["confidence"]), "right"),
+        ("better", "left"),
+    ):
+        table.add_column(column, justify=justify)
+    for key, title, higher in OVERALL:
+        value, reason = metrics.get(key), metrics["notes"].get(key)
+        if value is None and (reason is None or reason == "not asked for"):
+            continue
+        deviation = metrics.get(f"{key}_std")
+        scale = SCALES.get(key, 1.0)
+        shown = number(value, scale)
+        if value is not None and deviation is not None:
+            shown += f" ± {number(deviation, scale)}"
+        table.add_row(
+            Text(title.format(label=label)),
+            shown,
+            interval(metrics["confidence"].get(key)),
+            "higher" if higher else "lower",
+        )
+    return table
+
+
+def _groups(groups: Mapping[str, Mapping[str, Any]], label: str) -> Any:
+    from rich.text import Text
+
+    table = _table("by group of classes")
+    table.add_column("group")
+    table.add_column("classes", justify="right")
+    keys = [
+        (key, title) for key, title in GROUP_COLUMNS if any(values.get(key) is not None for values in groups.values())
+    ]
+    for _, title in keys:
+        table.add_column(Text(title.format(label=label)), justify="right")
+    for name, title in GROUP_TITLES.items():
+        values = groups.get(name, {})
+        table.add_row(
+            title,
+            str(len(values.get("classes", []))),
+            *(number(values.get(key), SCALES.get(key, 1.0)) for key, _ in keys),
+        )
+    return table
+
+
+def _classes(
+    per_class: Mapping[str, Sequence[Any]], label: str, class_names: Sequence[str], class_counts: Sequence[int] | None
+) -> Any:
+    from rich.text import Text
+
+    table = _table("by class, head to tail" if class_counts else "by class")
+    table.add_column("class")
+    if class_counts:
+        table.add_column("training images", justify="right")
+    table.add_column("samples", justify="right")
+    keys = [(key, t) for key, t in COLUMNS if any(value is not None for value in per_class.get(key) or [])]
+    for _, title in keys:
+        table.add_column(Text(title.format(label=label)), justify="right")
+    order = list(range(len(class_names)))
+    if class_counts:
+        order.sort(key=lambda index: (-class_counts[index], index))
+    shown = order if len(order) <= MAX_CLASS_ROWS else [*order[:10], *order[-10:]]
+    for index in shown:
+        if len(order) > MAX_CLASS_ROWS and index == order[-10]:
+            table.add_row(f"... {len(order) - 20} more in the record")
+        table.add_row(
+            Text(class_names[index]),
+            *([f"{class_counts[index]:,}"] if class_counts else []),
+            f"{per_class['n_generated'][index]:,}",
+            *(number(per_class[key][index], SCALES.get(key, 1.0)) for key, _ in keys),
+        )
+    return table
+
+
+def _memorisation(memorisation: Mapping[str, Mapping[str, Any]]) -> Any:
+    shares = [found.get("threshold_quantile") for found in memorisation.values()]
+    expected = "" if shares[0] is None else f" (honest: about {percent(shares[0])})"
+    table = _table("memorisation: samples suspiciously near to a training image")
+    for column in ("distance in", f"share{expected}", *GROUP_TITLES.values(), "median distance", "of held-out images"):
+        table.add_column(column, justify="left" if column == "distance in" else "right")
+    for space, found in memorisation.items():
+        groups = found.get("groups") or {}
+        table.add_row(
+            space,
+            percent(found.get("fraction")),
+            *(percent(groups.get(name)) for name in GROUP_TITLES),
+            number(found.get("median_distance")),
+            number(found.get("held_out_median_distance")),
+        )
+    return table
+
+
+def _table(title: str) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    return Table(title=Text(title), title_justify="left", title_style="bold")
+
+
+def _interval_title(intervals: Mapping[str, Mapping[str, Any] | None]) -> str:
+    levels = {found["level"] for found in intervals.values() if found is not None}
+    return f"{100 * levels.pop():.4g} % interval" if len(levels) == 1 else "confidence interval"
+
+
+def number(value: Any, scale: float = 1.0) -> str:
+    """A number times `scale` with four significant digits; a dash for what was not computed.
+
+    Below 1e-9 it is what rounding leaves of 0, as the distance of a set from itself, and shown as that.
+    """
+    if value is None:
+        return "-"
+    value = float(value) * scale
+    size = abs(value)
+    if 1e-9 <= size < 1e-3:
+        return f"{value:.2e}"
+    return f"{value:.{4 if size < 1 else 3 if size < 10 else 2 if size < 100 else 1}f}"
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def interval(value: Mapping[str, Any] | None) -> str:
+    """An interval as `low … high`; empty when there is none."""
+    return "" if value is None else f"{number(value['low'])} … {number(value['high'])}"

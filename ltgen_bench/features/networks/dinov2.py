@@ -1,0 +1,163 @@
+"""DINOv2 ViT-B/14: features learned without labels, for FD-DINOv2.
+
+Stein et al. 2023 (arXiv:2306.04675) find distances in these features closer to human judgement than FID. The network is
+Oquab et al. 2023 (arXiv:2304.07193): a vision transformer (arXiv:2010.11929) with LayerScale (arXiv:2103.17239). It is
+defined here, because the usual way, torch.hub, downloads and runs code; the weights file and its names are the
+published ones. Preprocessing is torch-fidelity's for `dinov2-vit-b-14`: a TensorFlow-style resize to 224 x 224 and
+ImageNet's mean and deviation. dgm-eval resizes with another filter and uses ViT-L/14: its numbers are others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ltgen_bench.features.base import PRECISIONS, Extractor, ExtractorOutput, as_rgb
+from ltgen_bench.features.info import BUILTIN
+from ltgen_bench.features.networks.imagenet import Normalise
+from ltgen_bench.features.networks.resize import Resize
+from ltgen_bench.features.weights import fitting_error, read_state
+
+INPUT_SIZE = 224
+PATCH = 14
+TRAINED_GRID = 37  # patches each way at the 518 px that the position table was trained for
+DEPTH, DIM, HEADS = 12, 768, 12
+LAYER_NORM_EPSILON = 1e-6
+POSITION_OFFSET = 0.1  # added to the target grid when the published code scales the position table; weights expect it
+
+
+class LayerScale(nn.Module):
+    """One learned factor a channel."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        return x * self.gamma
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one projection for queries, keys and values."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        b, t, d = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # (B, heads, T, d)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        projected: torch.Tensor = self.proj(mixed.transpose(1, 2).reshape(b, t, d))
+        return projected
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block with LayerScale on both branches."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, LAYER_NORM_EPSILON)
+        self.attn = Attention(dim, heads)
+        self.ls1 = LayerScale(dim)
+        self.norm2 = nn.LayerNorm(dim, LAYER_NORM_EPSILON)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, 4 * dim), "fc2": nn.Linear(4 * dim, dim)})
+        self.ls2 = LayerScale(dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        x = x + self.ls1(self.attn(self.norm1(x)))
+        change: torch.Tensor = self.ls2(self.mlp["fc2"](functional.gelu(self.mlp["fc1"](self.norm2(x)))))
+        return x + change
+
+
+class PatchEmbedding(nn.Module):
+    """Patches of 14 x 14 pixels to tokens."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, PATCH, stride=PATCH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, H W / 196, D)."""
+        tokens: torch.Tensor = self.proj(x).flatten(2).transpose(1, 2)
+        return tokens
+
+
+class VisionTransformer(nn.Module):
+    """float (B, 3, 224, 224), normalised -> (B, D), the normalised class token."""
+
+    def __init__(self, depth: int = DEPTH, dim: int = DIM, heads: int = HEADS):
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TRAINED_GRID**2, dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, dim))  # of the training; in the file and unused
+        self.patch_embed = PatchEmbedding(dim)
+        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, LAYER_NORM_EPSILON)
+
+    def forward(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Class tokens of normalised images; `positions` (1, 1 + tokens, D) is `position_table`'s."""
+        tokens = self.patch_embed(x)
+        x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1) + positions
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x[:, 0])  # type: ignore[no-any-return]
+
+
+def position_table(pos_embed: torch.Tensor, grid: int) -> torch.Tensor:
+    """The trained position table (1, 1 + 37^2, D) scaled bicubically to (1, 1 + grid^2, D), in float32.
+
+    The scale factor carries the offset of 0.1 that the published code has against a rounding problem; it moves the
+    sampling positions, so leaving it out would give other features.
+    """
+    table = pos_embed.float()
+    patches = table[:, 1:].view(1, TRAINED_GRID, TRAINED_GRID, -1).permute(0, 3, 1, 2)
+    factor = (grid + POSITION_OFFSET) / TRAINED_GRID
+    patches = functional.interpolate(patches, scale_factor=(factor, factor), mode="bicubic", align_corners=False)
+    return torch.cat([table[:, :1], patches.flatten(2).transpose(1, 2)], 1)
+
+
+class DINOv2Extractor(Extractor):
+    """768 features, no logits."""
+
+    name = "dinov2-vit-b-14"
+    info = BUILTIN[name]
+    dim = info.dim
+    compute_batch_cpu = 16
+    compute_batch_gpu = 128
+
+    def __init__(
+        self, state: dict[str, torch.Tensor], *, weights_sha256: str, device: str = "cpu", precision: str = "fp32"
+    ):
+        super().__init__(weights_sha256=weights_sha256, device=device, precision=precision)
+        self._dtype = PRECISIONS[precision]
+        with torch.device("meta"):
+            network = VisionTransformer()
+        network.load_state_dict(state, assign=True)
+        positions = position_table(network.pos_embed.detach(), INPUT_SIZE // PATCH)
+        self._positions = positions.to(device=self.device, dtype=self._dtype)
+        self._network = network.requires_grad_(False).eval().to(device=self.device, dtype=self._dtype)
+        self._resize = Resize("tensorflow", INPUT_SIZE, self.device)
+        self._normalise = Normalise(self.device)
+
+    @classmethod
+    def load(cls, weights: Path, *, weights_sha256: str, device: str, precision: str) -> DINOv2Extractor:
+        """The network with the weights in `weights`; raises CheckpointError when they do not fit."""
+        state = read_state(weights, name=cls.name)
+        try:
+            return cls(state, weights_sha256=weights_sha256, device=device, precision=precision)
+        except RuntimeError as error:
+            raise fitting_error(weights, cls.name, error) from error
+
+    def compute(self, images: torch.Tensor) -> ExtractorOutput:
+        """Features (B, 768) of uint8 images (B, 1 or 3, H, W)."""
+        x = self._normalise(as_rgb(self._resize(images.float()))).to(self._dtype)
+        return ExtractorOutput(self._network(x, self._positions).float(), None)

@@ -1,0 +1,38 @@
+"""Samples that are real images: what a verifier looks for before measuring.
+
+A model may repeat what it was trained on; `memorisation` measures that. What it was not trained on it cannot repeat.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltgen_bench.datasets import Dataset
+from ltgen_bench.datasets.overlap import rows_of_equal_images
+from ltgen_bench.metrics import nearest_in_pixels
+
+# A sample so near to a reference image is that image with a little noise: root mean square, range 0 to 1.
+COPY_DISTANCE = 4 / 255
+MOST_COPIES = 0.01  # share of the samples: small pictures of digits can be alike by chance
+_IMAGES_AT_ONCE = 8192
+
+Pixels = NDArray[np.uint8]
+
+
+def reference_copies(images: Pixels, dataset: Dataset, *, device: str = "cpu") -> int:
+    """How many of `images` (N, C, H, W) are reference images that are not in the training set."""
+    reference = dataset.reference_set().images
+    unseen = np.flatnonzero(rows_of_equal_images(reference, dataset.train().images) < 0)
+    queries = _channels_last(images)
+    nearest = np.full(len(queries), np.inf)
+    for start in range(0, len(unseen), _IMAGES_AT_ONCE):
+        others = _channels_last(reference[unseen[start : start + _IMAGES_AT_ONCE]])
+        nearest = np.minimum(nearest, nearest_in_pixels(queries, others, device=device).distances)
+    return int((nearest <= COPY_DISTANCE).sum())
+
+
+def _channels_last(images: Any) -> Pixels:
+    return np.ascontiguousarray(np.asarray(images).transpose(0, 2, 3, 1))

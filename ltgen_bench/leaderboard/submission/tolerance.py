@@ -1,0 +1,122 @@
+"""Which numbers of a record are compared with what was measured again, and how near they must be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
+
+# (relative, absolute): the larger one counts. Another machine's kernels move features in the last digits of float32.
+TOLERANCES: dict[str, tuple[float, float]] = {
+    "fid": (1e-3, 1e-3),
+    "fid_floor": (1e-3, 1e-3),
+    "kid": (1e-2, 1e-4),
+    "inception_score": (1e-3, 1e-3),
+    "f8": (0.0, 0.01),  # k-means may put a sample on a border into the neighbouring cluster
+    "f1_8": (0.0, 0.01),
+    "density": (5e-3, 2e-3),
+    # shares of samples: `share_tolerance` widens these to two samples
+    "precision": (0.0, 2e-3),
+    "recall": (0.0, 2e-3),
+    "coverage": (0.0, 2e-3),
+    "label_accuracy": (0.0, 2e-3),
+    "fraction": (0.0, 2e-3),
+}
+_OF_REFERENCE = ("recall", "coverage")
+_OF_SAMPLES = ("precision", "density", "label_accuracy", "fraction")
+_OF_CLUSTERS = ("f8", "f1_8")
+
+
+def table_values(record: Record) -> dict[str, float | None]:
+    """The numbers that are compared: the overall ones, those of the groups (`groups.few.fid`), and suspected copies."""
+    return metric_values(record.metrics.model_dump(mode="json"))
+
+
+def metric_values(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """The same from the metrics as JSON values."""
+    values: dict[str, float | None] = {key: metrics.get(key) for key in HEADLINE_METRICS}
+    for name, group in (metrics.get("groups") or {}).items():
+        values |= {f"groups.{name}.{key}": group[key] for key in group if _metric(key) in TOLERANCES}
+    for space, scores in (metrics.get("memorisation") or {}).items():
+        values[f"memorisation.{space}.fraction"] = scores.get("fraction")
+    return {key: None if value is None else float(value) for key, value in values.items()}
+
+
+def _metric(key: str) -> str:
+    return key.rpartition(".")[2].removeprefix("mean_class_")
+
+
+def tolerance(record: Record, key: str, value: float, classes: Sequence[int] | None = None) -> float:
+    """How far a measured value may lie from the record's; shares may differ by two of the images in `classes`."""
+    metric, of_group = _metric(key), key.startswith("groups.")
+    relative, absolute = TOLERANCES[metric]
+    if of_group and metric in _OF_CLUSTERS:
+        absolute = 0.05  # few samples in many clusters: one that changes its cluster counts for more
+    if of_group:
+        classes = record.dataset.groups.get(key.split(".")[1], [])  # type: ignore[call-overload]
+    if count := _images(record, metric, classes, smallest="mean_class_" in key):
+        absolute = max(absolute, 2 / count + 1e-12)
+    return max(relative * abs(value), absolute)
+
+
+def _images(record: Record, metric: str, classes: Sequence[int] | None, *, smallest: bool) -> int:
+    """The number of images that a share is taken of, or of the smallest class among them; 0 for what is no share."""
+    if metric in _OF_REFERENCE:
+        counts = record.metrics.per_class.n_reference
+    elif metric in _OF_SAMPLES:
+        counts = record.metrics.per_class.n_generated
+        if classes is None:
+            return record.samples.count  # also of samples that belong to no class
+    else:
+        return 0
+    chosen = counts if classes is None else [counts[c] for c in classes]
+    return min((count for count in chosen if count), default=0) if smallest else sum(chosen)
+
+
+def disagreements(record: Record, measured: dict[str, float | None]) -> Iterator[str]:
+    """One line for every number that was not met; a number that one side lacks counts as not met."""
+    stated = table_values(record)
+    for key in {**stated, **measured}:
+        yield from _disagreement(key, stated.get(key), measured.get(key), partial(tolerance, record, key))
+
+
+def class_disagreements(record: Record, metrics: dict[str, Any]) -> Iterator[str]:
+    """The same for the numbers of single classes and the confusion table; `metrics` as JSON values."""
+    stated, found = record.metrics.per_class.model_dump(mode="json"), metrics.get("per_class") or {}
+    if stated["n_generated"] != found.get("n_generated"):
+        yield "samples.class_counts are not those of the samples' labels"
+        return
+    for key in {**stated, **found}:
+        if _metric(key) not in TOLERANCES:
+            continue
+        for c in range(len(record.dataset.class_names)):
+            ours, theirs = (None if (values := side.get(key)) is None else values[c] for side in (stated, found))
+            allowed = partial(tolerance, record, key, classes=[c])
+            yield from _disagreement(f"per_class.{key}.{c}", ours, theirs, allowed)
+    table, again = record.metrics.confusion, metrics.get("confusion")
+    if (table is None) != (again is None):
+        yield "metrics.confusion is there in only one of the record and what was measured again"
+    elif table is not None and again is not None:
+        moved = int(np.abs(np.array(table) - np.array(again)).sum())
+        most = max(4, 4e-3 * record.samples.count)  # a sample that moves changes two entries
+        if moved > most:
+            yield f"metrics.confusion differs in {moved / 2:g} samples from what was measured again"
+
+
+def _disagreement(
+    name: str, stated: float | None, found: float | None, allowed: Callable[[float], float]
+) -> Iterator[str]:
+    if stated is None and found is None:
+        return
+    if stated is None or found is None:
+        yield f"{name} is {stated} in the record and {found} measured again"
+    elif not math.isclose(stated, found, rel_tol=0, abs_tol=allowed(stated)):
+        yield (
+            f"{name} is {stated:.6g} in the record and {found:.6g} measured again, "
+            f"more than {allowed(stated):.2g} apart"
+        )

@@ -1,0 +1,185 @@
+"""What an untrusted folder may hold: plain files of known names and sizes, and text that cannot disguise itself.
+
+Nothing is read before its kind and size are known, no link is followed, and every message shows foreign text with its
+control characters spelled out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ltgen_bench.core.errors import RecordError
+from ltgen_bench.evaluation.record_files import MAX_BYTES as MAX_RECORD_BYTES
+
+MAX_FILES = 130  # 64 seeds with a record and a picture each, and two more
+MAX_TEXT = 2000  # characters of any string in a record
+MAX_KEY = 200
+MAX_DEPTH = 24
+MAX_PICTURE_SIDE = 4096  # pixels
+
+METADATA, CHECKSUMS = "submission.toml", "SHA256SUMS"
+RECORD_NAME = re.compile(r"(0|[1-9][0-9]{0,11})\.json")
+PICTURE_NAME = re.compile(r"(0|[1-9][0-9]{0,11})\.png")
+FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+# Markup of Markdown, HTML and LaTeX, which names have no use for. Pages escape it as well: a second door.
+_MARKUP = frozenset('<>|`\\$"^{}')
+
+
+class SubmissionError(RecordError):
+    """A submission that cannot be accepted; one line says what is wrong and where."""
+
+
+def shown(text: object, length: int = 60) -> str:
+    """Foreign text for a message: quoted, in ASCII, without control characters, cut to `length`."""
+    quoted = ascii(str(text)[: length + 1])
+    return quoted if len(str(text)) <= length else f"{quoted[:length]}...'"
+
+
+def printable(line: str) -> str:
+    """A message that may hold foreign text, with everything that is not printable spelled out, on one line."""
+    return "".join(c if c == " " or not _is_hidden(c) else ascii(c)[1:-1] for c in line)
+
+
+def text_problem(text: str, *, markup: bool = True, limit: int = MAX_TEXT) -> str | None:
+    """Why `text` is refused, None when it is fine. Refused: too long, control or direction characters, markup."""
+    if len(text) > limit:
+        return f"has {len(text):,} characters; at most {limit:,} are allowed"
+    for character in text:
+        if _is_hidden(character):
+            name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
+            return f"holds the invisible or control character {name} (U+{ord(character):04X})"
+        if not markup and character in _MARKUP:
+            return f"holds {character!r}, which names and titles have no use for"
+    return None
+
+
+def _is_hidden(character: str) -> bool:
+    # controls, direction marks and other format characters, lone surrogates, private use, unassigned, separators
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def check_json(data: bytes, source: str) -> None:
+    """Refuse JSON with strings that are too long or hidden, numbers that are not finite, or too deep nesting.
+
+    The schema bounds the fields it knows; this bounds the free ones (`method.config`, `memorisation`), and it comes
+    first, so that nothing else meets a value of absurd depth. JSON that cannot be parsed is left to the schema.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    for place, item in _walk(value, source):
+        if isinstance(item, str):
+            problem = text_problem(item)
+        else:
+            problem = None if math.isfinite(item) else "is not finite; a number that was not computed is null"
+        if problem:
+            raise SubmissionError(f"{source}: {printable(place)[:200] or 'the record'} {problem}")
+
+
+def _walk(value: Any, source: str) -> Iterator[tuple[str, str | float]]:
+    """Every string and float with its place; without recursion, since the depth is foreign. Keys are checked here."""
+    waiting: list[tuple[str, int, Any]] = [("", 0, value)]
+    while waiting:
+        place, depth, item = waiting.pop()
+        if isinstance(item, (str, float)):
+            yield place, item
+        elif isinstance(item, (dict, list)):
+            if depth >= MAX_DEPTH:
+                raise SubmissionError(f"{source}: is nested more than {MAX_DEPTH} deep")
+            if isinstance(item, dict):
+                for key in item:
+                    if problem := text_problem(key, limit=MAX_KEY):
+                        raise SubmissionError(f"{source}: the key {shown(key)} {problem}")
+            pairs = item.items() if isinstance(item, dict) else enumerate(item)
+            waiting += [
+                (f"{place}.{key}" if place else str(key), depth + 1, inner)
+                for key, inner in pairs
+                if isinstance(inner, (str, float, dict, list))
+            ]
+
+
+def scan_folder(folder: Path) -> dict[str, int]:
+    """Names and sizes of a submission folder's files, nothing of them read.
+
+    Raises SubmissionError for a link, a folder or a device inside, a name that does not belong, a file that is too
+    large, or too many of them.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        raise SubmissionError(f"{folder} is not a folder (links are not followed)")
+    sizes: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if len(sizes) >= MAX_FILES:
+                raise SubmissionError(f"{folder} holds more than {MAX_FILES} files")
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                raise SubmissionError(
+                    f"{folder}: {shown(entry.name)} is a symbolic link; a submission holds files only"
+                )
+            if not stat.S_ISREG(status.st_mode):
+                raise SubmissionError(f"{folder}: {shown(entry.name)} is not a plain file")
+            limit = size_limit(entry.name)
+            if limit is None:
+                raise SubmissionError(
+                    f"{folder}: {shown(entry.name)} does not belong in a submission, which holds {METADATA}, "
+                    f"{CHECKSUMS}, <seed>.json and <seed>.png"
+                )
+            if status.st_size > limit:
+                raise SubmissionError(
+                    f"{folder}: {shown(entry.name)} has {status.st_size:,} bytes; at most {limit:,} are allowed"
+                )
+            sizes[entry.name] = status.st_size
+    return sizes
+
+
+def size_limit(name: str) -> int | None:
+    """The most bytes that a file of this name may have, None for a name that does not belong."""
+    if name in (METADATA, CHECKSUMS):
+        return 64 << 10
+    if RECORD_NAME.fullmatch(name):
+        return MAX_RECORD_BYTES
+    return 2 << 20 if PICTURE_NAME.fullmatch(name) else None
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A plain file's bytes; a link, a pipe or a file above `limit` bytes is refused without being read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would otherwise block for ever
+    except OSError as error:
+        raise SubmissionError(f"{path} cannot be read: {error.strerror}") from error
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise SubmissionError(f"{path} is not a plain file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise SubmissionError(f"{path} has more than the {limit:,} bytes that are allowed")
+    return data
+
+
+def check_picture(data: bytes, source: str) -> None:
+    """Refuse what is not a PNG of a reasonable size; the size is read from the header before anything is decoded."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    header = data[:24]
+    if header[:8] != b"\x89PNG\r\n\x1a\n" or header[12:16] != b"IHDR":
+        raise SubmissionError(f"{source} is not a PNG picture")
+    width, height = int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
+    if not (0 < width <= MAX_PICTURE_SIDE and 0 < height <= MAX_PICTURE_SIDE):
+        raise SubmissionError(f"{source} has {width:,} x {height:,} pixels; at most {MAX_PICTURE_SIDE:,} a side")
+    try:
+        with Image.open(BytesIO(data), formats=["PNG"]) as picture:
+            picture.load()  # decodes: a picture with right checksums around damaged pixels is found here
+    except Exception as error:  # Pillow raises SyntaxError, OSError, ValueError, struct.error ... for damaged files
+        raise SubmissionError(f"{source} is a damaged PNG picture") from error

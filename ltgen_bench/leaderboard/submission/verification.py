@@ -1,0 +1,129 @@
+"""`verify`: measure a submission's samples again, compare, and say so in a file that only this writes.
+
+A verification lives outside the submission folder, in `verifications/<data set>/<submission>/<seed>.json`, where the
+submitter has no business: the workflow refuses strangers' changes there. It names the record by its hash, so it ends
+with the first changed digit, and whoever reads it compares the numbers anew.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.core.npz import npz_headers
+from ltgen_bench.core.storage import ARCHIVE_ERRORS, write_json
+from ltgen_bench.evaluation.record import CodePart, Counts, EnvironmentPart, Name, Record, Sha256
+from ltgen_bench.evaluation.samples import Samples, read_samples
+from ltgen_bench.leaderboard.submission.tolerance import disagreements
+from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, check_json, printable, read_bytes
+from ltgen_bench.leaderboard.submission.validate import Submission
+
+MAX_VERIFICATION_BYTES = 1 << 20
+
+
+class Verification(BaseModel):
+    """What a verifier measured, with which code and where, and what the submission said of itself then."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    format: Literal[1] = 1
+    record_sha256: Sha256
+    samples_sha256: Sha256
+    method: Name
+    seeds_run: Counts
+    picture_sha256: Sha256 | None
+    verified: Name  # UTC, ISO 8601
+    measured: Annotated[dict[Name, float | None], Field(max_length=100)]
+    environment: EnvironmentPart
+    code: CodePart
+
+
+def read_untrusted_samples(path: Path, record: Record) -> Samples:
+    """Samples that have to be a record's: sizes are compared before anything is unpacked.
+
+    Raises SamplesError for another shape, for an archive that would unpack to more than the record's samples need,
+    and for whatever `read_samples` refuses.
+    """
+    channels, height, width = record.dataset.image_shape
+    wanted = (record.samples.count, height, width, channels)
+    most = math.prod(wanted) + 8 * record.samples.count + (64 << 10)
+    try:
+        if not path.is_file():
+            raise SamplesError(f"there is no samples file {path}")
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except ARCHIVE_ERRORS as error:
+        raise SamplesError(f"{path} is not a readable .npz file ({printable(str(error))[:100]})") from None
+    total = sum(entry.file_size for entry in entries)
+    if len(entries) > 16 or total > most:
+        raise SamplesError(
+            f"{path} would unpack to {len(entries)} arrays with {total:,} bytes; the record's samples need {most:,}"
+        )
+    names = [entry.filename for entry in entries]
+    if len(set(names)) != len(names):
+        raise SamplesError(f"{path} holds an array twice")
+    shape = npz_headers(path).get("arr_0", ((), None))[0]
+    if shape != wanted:
+        raise SamplesError(f"{path}: 'arr_0' has the shape {shape}; the record's samples have {wanted}")
+    return read_samples(path)
+
+
+def find_record(submission: Submission, samples: Samples, source: str) -> int:
+    """The seed whose record measured these samples; raises SamplesError when none did."""
+    digest = samples.sha256()
+    for seed, record in submission.records.items():
+        if record.samples.sha256 == digest:
+            return seed
+    raise SamplesError(f"{source} (sha256 {digest[:16]}...) are not the samples of any record in {submission.path}")
+
+
+def verification_path(leaderboards: Path, submission: Submission, seed: int) -> Path:
+    """Where the verification of one seed lives."""
+    name = submission.path.resolve().name
+    return leaderboards / "verifications" / submission.first.dataset.name / name / f"{seed}.json"
+
+
+def write_verification(path: Path, verification: Verification) -> None:
+    """Write a verification as JSON, atomically."""
+    write_json(path, verification.model_dump(mode="json"))
+
+
+def read_verification(path: Path) -> Verification:
+    """Read a verification; raises SubmissionError of one line."""
+    data = read_bytes(path, MAX_VERIFICATION_BYTES)
+    check_json(data, str(path))
+    try:
+        return Verification.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "file"
+        raise SubmissionError(f"{path}: {printable(place)}: {printable(first['msg'])[:200]}") from None
+
+
+def verified_seeds(leaderboards: Path, submission: Submission) -> dict[int, Verification]:
+    """The seeds whose verification names the record as it is now, by clean code, with numbers within tolerance.
+
+    The method's name, the seeds and the picture have to be those that were verified as well.
+    """
+    found = {}
+    for seed, record in submission.records.items():
+        path = verification_path(leaderboards, submission, seed)
+        if not path.exists():
+            continue
+        verification = read_verification(path)
+        if (
+            verification.record_sha256 == submission.sha256[seed]
+            and verification.samples_sha256 == record.samples.sha256
+            and verification.method == submission.metadata.method
+            and verification.seeds_run == sorted(submission.metadata.seeds_run)
+            and verification.picture_sha256 == submission.pictures.get(seed)
+            and verification.code.clean is not False
+            and not any(disagreements(record, verification.measured))
+        ):
+            found[seed] = verification
+    return found

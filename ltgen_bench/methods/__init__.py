@@ -1,0 +1,28 @@
+"""The public door for methods: the common model interface, and everything that a plug-in needs.
+
+    from ltgen_bench.methods import METHODS, DiffusionMethod, MethodConfig
+
+`interface` says what any generative model offers; `diffusion` has the base class of diffusion methods.
+"""
+
+from ltgen_bench.core.config import RunConfig
+from ltgen_bench.core.distributed import gather_with_gradient
+from ltgen_bench.diffusion import NO_LABEL
+from ltgen_bench.methods.batches import DiffusionBatch
+from ltgen_bench.methods.diffusion import DiffusionMethod
+from ltgen_bench.methods.interface import METHODS, DataSpec, FitContext, Method, MethodConfig
+from ltgen_bench.methods.model import unet_config
+
+__all__ = [
+    "METHODS",
+    "NO_LABEL",
+    "DataSpec",
+    "DiffusionBatch",
+    "DiffusionMethod",
+    "FitContext",
+    "Method",
+    "MethodConfig",
+    "RunConfig",
+    "gather_with_gradient",
+    "unet_config",
+]

@@ -1,0 +1,131 @@
+"""The common model interface: what a generative model must offer to be trained, sampled and measured here.
+
+Two depths, and a newcomer needs only one of them:
+
+1. *Any generative model*: subclass `Method` and write `fit`, `sample`, `save` and `load`.
+2. *A diffusion method*: subclass `DiffusionMethod` and write `losses(batch)`, a dict of named scalar losses. The
+   trainer owns the optimiser, EMA, precision, processes, checkpoints and logging; the sampler owns guidance and labels.
+
+A class becomes known by its name through `METHODS.register("name")` in a file given with `--plugin`, or through the
+entry point group `ltgen_bench.methods` of an installed package.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ltgen_bench.core.config import RunConfig, Section, build, read_toml
+from ltgen_bench.core.progress import Progress
+from ltgen_bench.core.registry import Registry
+from ltgen_bench.datasets import ImageSet
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model must know of its training set before it sees an image."""
+
+    image_shape: tuple[int, int, int]  # (C, H, W)
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...]  # training images of each class
+    horizontal_flip: bool = True  # whether a mirrored image is still an image of its class
+
+    @property
+    def class_count(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+
+@dataclass
+class FitContext:
+    """What `Method.fit` gets besides the images: where to write, what to report to, which device to use."""
+
+    folder: Path  # the run's checkpoint folder: the method's own intermediate files go here
+    device: torch.device
+    seed: int
+    progress: Progress = field(default_factory=Progress)
+    log: Callable[[dict[str, Any]], None] = lambda row: None  # one row of stats.jsonl
+
+
+class MethodConfig(Section):
+    """A method's own keys, set in its recipe or with `--set method.key=value`; subclass it to add some."""
+
+    name: str
+
+
+class Method(ABC):
+    """Any generative model of images with class labels.
+
+    Class attributes describe it in lists and records: `title` (as in tables), `paper` (how to cite it), `Config`
+    (its own configuration keys).
+    """
+
+    title: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    model_file: ClassVar[str] = "model.bin"  # what `save` writes; no suffix from which a library guesses a format
+
+    def __init__(self, spec: DataSpec, run: RunConfig):
+        self.spec, self.run = spec, run
+        self.config: Any = build(self.Config, run.method, "method")
+        self.device = torch.device("cpu")
+
+    @abstractmethod
+    def fit(self, train_set: ImageSet, context: FitContext) -> None:
+        """Train on uint8 images (N, C, H, W) with int64 labels (N,); going on from `context.folder` if it can."""
+
+    @abstractmethod
+    def sample(self, labels: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Draw one image for each label: int64 (B,), and as many seeds -> uint8 (B, C, H, W).
+
+        An image may depend on its own label and its own seed only, never on the rest of the batch.
+        """
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write what `sample` needs to one file."""
+
+    @abstractmethod
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote; raises CheckpointError when it does not fit. Nothing in it may be executed."""
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device; called once before `sample`."""
+        self.device = device
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of the trained model, such as its number of parameters (JSON values)."""
+        return {}
+
+    @classmethod
+    def implied(cls, config: Any) -> dict[str, Any]:
+        """The configuration layer that a method's own keys imply elsewhere, such as its variant's way to drop labels.
+
+        `config` is this method's checked `Config`. The layer wins over recipes; what the user sets wins over it.
+        """
+        return {}
+
+    @classmethod
+    def recipe(cls, method: str, dataset: str) -> dict[str, Any]:
+        """The configuration layer of this method for a data set: `recipes/<method>/<dataset>.toml` beside its code."""
+        path = cls._recipes(method) / f"{dataset}.toml"
+        return read_toml(path) if path.is_file() else {}
+
+    @classmethod
+    def has_recipes(cls, method: str) -> bool:
+        """Whether there are recipes for some data sets."""
+        return cls._recipes(method).is_dir()
+
+    @classmethod
+    def _recipes(cls, method: str) -> Path:
+        return Path(inspect.getfile(cls)).parent / "recipes" / method
+
+
+METHODS: Registry[type[Method]] = Registry("method", "ltgen_bench.methods")

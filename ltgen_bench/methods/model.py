@@ -1,0 +1,109 @@
+"""A diffusion method: the network, the schedule and the losses that the trainer and the sampler work with."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ltgen_bench.core.config import RunConfig
+from ltgen_bench.core.seeding import derive_seed
+from ltgen_bench.diffusion import DiffusionSchedule, UNet, UNetConfig, linear_schedule
+from ltgen_bench.diffusion.augmentation import AugmentationCondition
+from ltgen_bench.methods.batches import DiffusionBatch
+from ltgen_bench.methods.checkpoints import load_model, save_model
+from ltgen_bench.methods.interface import DataSpec, Method
+
+
+class DiffusionModel(Method):
+    """A class-conditional diffusion model on the shared U-Net; subclasses say what they minimise.
+
+    `self.network(x_t, t, labels)` gives `.noise` (B, C, H, W) and `.bottleneck` (B, channels). `self.schedule` has the
+    coefficient tables, `self.class_counts` the training images of each class, int64 (classes,) on the device. Further
+    trainable modules come from `extra_modules`; they are trained and checkpointed, and are no part of sampling.
+
+    `in_batch` is True where the loss of one image depends on what the network makes of the others: such a method
+    gathers that over the processes (`methods.gather_with_gradient`), and gradient accumulation is refused.
+    """
+
+    model_file = "model.safetensors"
+    passes: ClassVar[int] = 1  # forward and backward passes of the network in a training step, for cost estimates
+    in_batch: ClassVar[bool] = False
+
+    def __init__(self, spec: DataSpec, run: RunConfig):
+        super().__init__(spec, run)
+        self.schedule: DiffusionSchedule = linear_schedule(
+            run.diffusion.timesteps, run.diffusion.beta_start, run.diffusion.beta_end
+        )
+        self.class_counts = torch.tensor(spec.class_counts, dtype=torch.int64)
+        self.network = UNet(unet_config(spec, run), derive_seed(run.seed, "network"))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(run.seed, "extra modules"))
+            self.extra = nn.ModuleDict(self.extra_modules())
+            if run.training.augment_probability > 0:
+                size = self.network.config.embedding_channels
+                self.extra["augmentation"] = AugmentationCondition(self.network.time_embedding, size)
+
+    @abstractmethod
+    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
+        """The named scalar losses of a batch; their sum is minimised, each is logged under its name."""
+
+    def extra_modules(self) -> dict[str, nn.Module]:
+        """Trainable modules besides the U-Net, by name; reach them as `self.extra["name"]` in `losses`."""
+        return {}
+
+    def image_weights(self, labels: Tensor) -> Tensor | None:
+        """Relative probability of drawing each training image, float64 (N,); None: every image once an epoch."""
+        return None
+
+    def save(self, path: Path) -> None:
+        """Write the network's weights as safetensors, with what they belong to in the header."""
+        save_model(path, self.network.state_dict(), self.identity())
+
+    def load(self, path: Path) -> None:
+        """Read the network's weights; raises CheckpointError for those of another network or class count."""
+        load_model(path, self.network, self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint's weights belong to; a checkpoint with another one is refused."""
+        return {
+            "method": self.run.method["name"],
+            "image_shape": list(self.spec.image_shape),
+            "class_count": self.spec.class_count,
+            "network": self.run.network.model_dump(mode="json"),
+            "diffusion": self.run.diffusion.model_dump(mode="json"),
+        }
+
+    def to(self, device: torch.device) -> None:
+        """Move the network and the extra modules."""
+        super().to(device)
+        self.class_counts = self.class_counts.to(device)
+        self.network.to(device)
+        self.extra.to(device)
+
+    def facts(self) -> dict[str, Any]:
+        """Trainable parameters of the network and of the extra modules."""
+        return {
+            "network_parameters": sum(p.numel() for p in self.network.parameters() if p.requires_grad),
+            "extra_parameters": sum(p.numel() for p in self.extra.parameters() if p.requires_grad),
+        }
+
+
+def unet_config(spec: DataSpec, run: RunConfig) -> UNetConfig:
+    """The U-Net of a run; raises ConfigError when its sizes do not fit the images."""
+    network = run.network
+    return UNetConfig(
+        image_channels=spec.image_shape[0],
+        image_size=spec.image_shape[1],
+        class_count=spec.class_count,
+        base_channels=network.base_channels,
+        channel_multipliers=network.channel_multipliers,
+        residual_blocks=network.residual_blocks,
+        attention_levels=network.attention_levels,
+        dropout=network.dropout,
+        norm_groups=network.norm_groups,
+        steps=run.diffusion.timesteps,
+    )

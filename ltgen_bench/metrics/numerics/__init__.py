@@ -1,0 +1,1 @@
+"""Linear algebra, distances, neighbours and threads under the metrics."""

@@ -1,0 +1,159 @@
+"""The state of one metric run: inputs, what has been found, and the report at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltgen_bench.metrics import uncertainty
+from ltgen_bench.metrics.groups import mean_of
+from ltgen_bench.metrics.inputs import FeatureArrays, FloatArray, IntArray, rows_of_classes
+from ltgen_bench.metrics.memorisation import MemorisationInputs, MemorisationScores
+from ltgen_bench.metrics.numerics.statistics import GaussianStatistics
+from ltgen_bench.metrics.settings import MetricSettings
+from ltgen_bench.metrics.suite.report import MetricReport
+from ltgen_bench.metrics.uncertainty import Interval
+
+# The JSON keys that a metric name stands for.
+_KEYS = {
+    "fid": ("fid", "fid_infinity"),
+    "per_class_fid": ("per_class.fid",),
+    "kid": ("kid", "kid_std"),
+    "inception_score": ("inception_score", "inception_score_std"),
+    "prd": ("f8", "f1_8"),
+    "precision_recall": ("precision", "recall", "density", "coverage"),
+    "memorisation": ("memorisation",),
+    "label_accuracy": ("label_accuracy", "confusion"),
+}
+
+
+@dataclass(eq=False)
+class Run:
+    """The inputs of one run and what has been found so far."""
+
+    generated: FeatureArrays
+    reference: FeatureArrays | None
+    reference_statistics: GaussianStatistics | None
+    settings: MetricSettings
+    class_count: int | None
+    groups: dict[str, list[int]]
+    classifier_probabilities: FloatArray | None
+    training: MemorisationInputs | None
+    names: Sequence[str]
+    device: str
+    values: dict[str, Any] = field(default_factory=dict)
+    per_class: dict[str, list[Any]] = field(default_factory=dict)
+    by_group: dict[str, dict[str, Any]] = field(default_factory=dict)
+    confidence: dict[str, Interval] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    memorisation_scores: dict[str, MemorisationScores] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_group = {name: {} for name in self.groups}
+
+    def skip(self, metric: str, reason: str) -> None:
+        """Note for every key of `metric` why it is null."""
+        for key in _KEYS[metric]:
+            self.notes[key] = reason
+
+    @cached_property
+    def generated_rows(self) -> list[IntArray] | None:
+        """Row numbers by class; None without labels."""
+        return _class_rows(self.generated, self.class_count)
+
+    @cached_property
+    def reference_rows(self) -> list[IntArray] | None:
+        """Row numbers by class; None without labels."""
+        return _class_rows(self.reference, self.class_count)
+
+    def set_per_class(self, key: str, values: Sequence[Any], reason: str) -> None:
+        """Store one value a class; `reason` explains the classes that have none."""
+        self.per_class[key] = list(values)
+        missing = [c for c, value in enumerate(values) if value is None]
+        if missing:
+            shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+            self.notes[f"per_class.{key}"] = f"{reason} (class {shown})"
+
+    def set_group(self, group: str, key: str, value: float | None, reason: str) -> None:
+        """Store one value of a group; `reason` explains it where it is None."""
+        self.by_group[group][key] = value
+        if value is None:
+            self.notes[f"groups.{group}.{key}"] = reason
+
+    def set_class_means(self, key: str, values: Sequence[float | None]) -> None:
+        """The mean of one value a class over the classes of every group, as `mean_class_<key>`."""
+        for group, classes in self.groups.items():
+            mean = mean_of(values, classes)
+            self.set_group(group, f"mean_class_{key}", mean, f"a class of the group has no {key}: see per_class.{key}")
+
+    def bootstrap(self, key: str, values: NDArray[Any], labels: IntArray | None) -> None:
+        """The interval of the mean of per-sample `values` under `key`, and those of the groups."""
+        settings = self.settings
+        if settings.bootstrap_replicates < 2:
+            return
+        options: dict[str, Any] = {"replicates": settings.bootstrap_replicates, "level": settings.confidence_level}
+        self.confidence[key] = uncertainty.bootstrap_mean(values, labels, seed=settings.seed, **options)
+        for group, classes in self.groups.items():
+            inside = np.isin(labels, classes) if labels is not None else np.zeros(0, dtype=bool)
+            if inside.any() and labels is not None:
+                interval = uncertainty.bootstrap_mean(values[inside], labels[inside], seed=settings.seed, **options)
+                self.confidence[f"groups.{group}.{key}"] = interval
+
+    def group_means(self, key: str, values: NDArray[Any], labels: IntArray | None) -> None:
+        """The mean of per-sample `values` in every group."""
+        for group, classes in self.groups.items():
+            inside = np.isin(labels, classes) if labels is not None else np.zeros(0, dtype=bool)
+            mean = float(values[inside].mean()) if inside.any() else None
+            self.set_group(group, key, mean, "needs labels" if labels is None else "has no samples")
+
+
+def _class_rows(arrays: FeatureArrays | None, class_count: int | None) -> list[IntArray] | None:
+    if arrays is None or arrays.labels is None or class_count is None:
+        return None
+    return rows_of_classes(arrays.labels, class_count)
+
+
+def reason_without_reference(run: Run, *, labels: bool = False) -> str | None:
+    """Why a metric that needs reference features (and `labels` of both sets) cannot be computed; None when it can."""
+    if run.reference is None:
+        return "needs reference features; only reference statistics are given"
+    if labels and run.generated_rows is None:
+        return "needs labels for the generated samples"
+    if labels and run.reference_rows is None:
+        return "needs labels for the reference samples"
+    return None
+
+
+def finish(run: Run) -> MetricReport:
+    """The report of a run whose steps are done."""
+    groups: dict[str, dict[str, Any]] = {}
+    if run.generated_rows is not None:
+        run.per_class["n_generated"] = [len(rows) for rows in run.generated_rows]
+    if run.reference_rows is not None:
+        run.per_class["n_reference"] = [len(rows) for rows in run.reference_rows]
+    for name, classes in run.groups.items():
+        counts: dict[str, Any] = {
+            key: sum(run.per_class[key][c] for c in classes)
+            for key in ("n_generated", "n_reference")
+            if key in run.per_class
+        }
+        groups[name] = {"classes": classes, **counts, **run.by_group[name]}
+    gap = None
+    if "many" in groups and "few" in groups:
+        many, few = groups["many"], groups["few"]
+        shared = [key for key in few if key in many and isinstance(few[key], float) and isinstance(many[key], float)]
+        gap = {key: few[key] - many[key] for key in shared}
+    return MetricReport(
+        **run.values,
+        per_class=run.per_class or None,
+        groups=groups or None,
+        head_tail_gap=gap,
+        confidence=run.confidence,
+        notes=run.notes,
+        memorisation_scores=run.memorisation_scores,
+    )

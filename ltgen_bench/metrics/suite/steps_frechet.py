@@ -1,0 +1,167 @@
+"""The steps of a metric run that compute Fréchet distances: of everything, of every class, of the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.metrics import uncertainty
+from ltgen_bench.metrics.frechet import fid_floor, fid_infinity, floor_split, frechet_distance, frechet_distance_gram
+from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.numerics.statistics import (
+    GaussianStatistics,
+    StatisticsAccumulator,
+    gaussian_statistics,
+    statistics_side_by_side,
+)
+from ltgen_bench.metrics.numerics.threads import map_in_threads
+from ltgen_bench.metrics.suite.findings import Run, reason_without_reference
+
+_Sums = tuple[StatisticsAccumulator, StatisticsAccumulator]
+
+# From so many operations on, value and interval come from one pass over the features (and the value differs from
+# `fid` in the last digits); below, a second pass and exact FIDs without each fold cost next to nothing.
+_ONE_PASS_FROM = 1e10
+
+
+def step_fid(run: Run) -> None:
+    """FID of everything, its interval, and FID-infinity where asked for."""
+    settings, features = run.settings, run.generated.features
+    folds: dict[str, Any] = {
+        "strata": run.generated.labels,
+        "groups": settings.fid_jackknife_groups,
+        "seed": settings.seed,
+    }
+    level: dict[str, Any] = {"level": settings.confidence_level}
+    with_interval = settings.fid_jackknife_groups > 0 and len(features) >= 2 * settings.fid_jackknife_groups
+    reference: GaussianStatistics | FloatArray | None = run.reference_statistics
+    if reference is None and run.reference is not None:
+        reference = run.reference.features
+    if reference is None:
+        return
+    gram = isinstance(reference, np.ndarray) and min(len(features), len(reference)) <= features.shape[1]
+    try:
+        if with_interval and not gram and features.size * features.shape[1] >= _ONE_PASS_FROM:
+            if isinstance(reference, np.ndarray):
+                reference, sums = uncertainty.reference_and_fold_statistics(reference, features, **folds)
+            else:
+                sums = uncertainty.fold_statistics(features, **folds)
+            value, run.confidence["fid"] = uncertainty.fid_with_interval(sums, reference, **level)
+        else:
+            if not isinstance(reference, np.ndarray):
+                value = frechet_distance(gaussian_statistics(features), reference)
+            elif gram:
+                value = frechet_distance_gram(features, reference)
+            else:
+                statistics, reference = statistics_side_by_side((features, reference))
+                value = frechet_distance(statistics, reference)
+            if with_interval:
+                run.confidence["fid"] = uncertainty.fid_jackknife(features, reference, value, **folds, **level)
+    except SamplesError as error:
+        run.skip("fid", str(error))
+        return
+    run.values["fid"] = value
+    if not settings.fid_infinity:
+        return
+    try:
+        statistics = reference if isinstance(reference, GaussianStatistics) else gaussian_statistics(reference)
+        run.values["fid_infinity"] = fid_infinity(features, statistics, seed=settings.seed)
+    except SamplesError as error:
+        run.notes["fid_infinity"] = str(error)
+
+
+def step_per_class_fid(run: Run) -> None:
+    """FID of every class, the real-versus-real floor beside it, and the pooled FID of the groups."""
+    reason = reason_without_reference(run, labels=True)
+    if reason or run.reference is None or run.generated_rows is None or run.reference_rows is None:
+        run.skip("per_class_fid", reason or "")
+        return
+    generated, reference = run.generated.features, run.reference.features
+    generated_rows, reference_rows = run.generated_rows, run.reference_rows
+
+    def of_class(c: int) -> tuple[float | None, tuple[float, int] | None, _Sums | None]:
+        x, y = generated[generated_rows[c]], reference[reference_rows[c]]
+        if min(len(x), len(y)) < 2:
+            return None, fid_floor(y, len(x), seed=run.settings.seed), None
+        if min(len(x), len(y)) <= x.shape[1]:
+            return frechet_distance_gram(x, y), fid_floor(y, len(x), seed=run.settings.seed), None
+        floor, of_reference = _floor_and_sums(y, len(x), run.settings.seed)
+        sums = StatisticsAccumulator(x.shape[1]).update(x), of_reference
+        return frechet_distance(sums[0].result(), sums[1].result()), floor, sums
+
+    pooled = _GroupFid(run)
+    fids: list[float | None] = []
+    floors: list[tuple[float, int] | None] = []
+    for c, (value, floor, sums) in enumerate(map_in_threads(of_class, range(len(generated_rows)))):
+        fids.append(value)
+        floors.append(floor)
+        pooled.add(c, sums)
+    too_few = "needs at least 2 generated and 2 reference samples"
+    run.set_per_class("fid", fids, too_few)
+    reason = "needs at least 2 generated and 4 reference samples"
+    run.set_per_class("fid_floor", [None if f is None else f[0] for f in floors], reason)
+    run.set_per_class("fid_floor_n", [None if f is None else f[1] for f in floors], reason)
+    run.set_class_means("fid", fids)
+    run.set_class_means("fid_floor", run.per_class["fid_floor"])
+    for group in run.groups:
+        run.set_group(group, "fid", pooled.value(group), too_few)
+
+
+def _floor_and_sums(
+    reference: FloatArray, count: int, seed: int
+) -> tuple[tuple[float, int] | None, StatisticsAccumulator]:
+    """`fid_floor`, and the sums of all of `reference` (M, D): those of its two sides, so one pass makes both."""
+    split = floor_split(len(reference), count, seed=seed)
+    if split is None or len(split[0]) <= reference.shape[1]:
+        whole = StatisticsAccumulator(reference.shape[1]).update(reference)
+        return fid_floor(reference, count, seed=seed), whole
+    drawn, rest = (StatisticsAccumulator(reference.shape[1]).update(reference[rows]) for rows in split)
+    return (frechet_distance(drawn.result(), rest.result()), drawn.count), rest.merge(drawn)
+
+
+class _GroupFid:
+    """Pooled FID of the groups from the classes' sums, so that their features are not summed up a second time."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._group = {c: group for group, classes in run.groups.items() for c in classes}
+        self._sums: dict[str, _Sums] = {}
+        self._without_sums: dict[str, list[int]] = {}
+        dimension = run.generated.features.shape[1]
+        for group, classes in run.groups.items():
+            if min(len(self._rows(0, classes)), len(self._rows(1, classes))) > dimension:
+                self._sums[group] = (StatisticsAccumulator(dimension), StatisticsAccumulator(dimension))
+                self._without_sums[group] = []
+
+    def _rows(self, side: int, classes: Sequence[int]) -> IntArray:
+        rows = (self._run.generated_rows, self._run.reference_rows)[side] or []
+        return np.concatenate([np.zeros(0, dtype=np.int64), *(rows[c] for c in classes)])
+
+    def add(self, c: int, sums: _Sums | None) -> None:
+        """Take in a class's sums; None where it went the Gram way and has none."""
+        group = self._group.get(c, "")
+        if group not in self._sums:
+            return
+        if sums is None:
+            self._without_sums[group].append(c)
+            return
+        for total, part in zip(self._sums[group], sums, strict=True):
+            total.merge(part)
+
+    def value(self, group: str) -> float | None:
+        """The pooled FID; None with fewer than two samples on a side."""
+        if self._run.reference is None:
+            return None
+        sets = self._run.generated.features, self._run.reference.features
+        if group in self._sums:
+            for side, total in enumerate(self._sums[group]):
+                total.update(sets[side][self._rows(side, self._without_sums[group])])
+            a, b = self._sums[group]
+            return frechet_distance(a.result(), b.result())
+        g, r = (self._rows(side, self._run.groups[group]) for side in (0, 1))
+        if min(len(g), len(r)) < 2:
+            return None
+        return frechet_distance_gram(sets[0][g], sets[1][r])

@@ -1,7 +1,0 @@
-"""Figures and tables of one run."""
-
-from ltgen_bench.report.figures import write_figures
-from ltgen_bench.report.grid import sample_grid
-from ltgen_bench.report.tables import record_tables
-
-__all__ = ["record_tables", "sample_grid", "write_figures"]

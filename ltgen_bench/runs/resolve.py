@@ -1,0 +1,183 @@
+"""From what a user typed to a checked configuration: layers of recipes, data set, method and protocol together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltgen_bench.core.config import DatasetConfig, RunConfig, TrainingConfig, build, keys, merge, read_toml
+from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
+from ltgen_bench.core.plugins import plugin_code_sha256
+from ltgen_bench.core.protocol import resolve_protocol
+from ltgen_bench.core.storage import sha256_file
+from ltgen_bench.datasets import Dataset, load_dataset
+from ltgen_bench.methods import METHODS, DataSpec, DiffusionMethod, Method
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A configuration with the data set and the method class that it names."""
+
+    config: RunConfig
+    dataset: Dataset
+    method_class: type[Method]
+    notes: tuple[str, ...] = ()  # what the user should know of how the configuration came about
+    method_sha256: str | None = None  # of a plug-in's code as it was when it was loaded
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the model is told of the data set."""
+        return data_spec(self.dataset)
+
+    def make_method(self) -> Method:
+        """A fresh, untrained model."""
+        return self.method_class(self.spec, self.config)
+
+
+def data_spec(dataset: Dataset) -> DataSpec:
+    """What a model must know of a data set before it sees an image."""
+    return DataSpec(
+        dataset.image_shape, tuple(dataset.class_names), tuple(dataset.class_counts), dataset.horizontal_flip
+    )
+
+
+def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
+    """Complete `layers` (nested mappings of configuration keys) with recipes and defaults, and check them.
+
+    Raises ConfigError or UnknownNameError, each one line, for unknown names and keys and for wrong types.
+    """
+    user = _sections(layers)
+    dataset_config: DatasetConfig = build(DatasetConfig, user.get("dataset", {}), "dataset")
+    dataset = load_dataset(dataset_config, data_root)
+    method_name = str(user.get("method", {}).get("name", "ddpm"))
+    method_class = METHODS.get(method_name)
+    own_recipe = _first_recipe(lambda name: method_class.recipe(method_name, name), dataset, dataset_config)
+    recipes = merge(
+        trunk_recipe(dataset.image_shape[1]), _first_recipe(dataset_recipe, dataset, dataset_config), own_recipe
+    )
+    own = merge(recipes.get("method", {}), user.get("method", {}), {"name": method_name})
+    implied = method_class.implied(build(method_class.Config, own, "method"))
+    merged = merge(recipes, implied, user, {"method": {"name": method_name}})
+    merged["training"] = _with_init_hash(merged.get("training", {}))
+    merged["protocol"] = resolve_protocol({"name": dataset.default_protocol, **merged.get("protocol", {})})
+    merged["training"] = _within_budget(merged["training"], user.get("training", {}), merged["protocol"])
+    # A method's own defaults become visible, and enter the hash, like everything else.
+    merged["method"] = build(method_class.Config, merged["method"], "method").model_dump(mode="json")
+    config: RunConfig = build(RunConfig, merged)
+    protocol = config.protocol
+    steps = config.sampling.steps or protocol.sampler_steps
+    sampling = {
+        "sampler": config.sampling.sampler or protocol.sampler,
+        "steps": steps,
+        "clip_x0": protocol.clip_x0 if config.sampling.clip_x0 is None else config.sampling.clip_x0,
+    }
+    config = config.model_copy(update={"sampling": config.sampling.model_copy(update=sampling)})
+    if steps > config.diffusion.timesteps:
+        raise ConfigError(f"sampling.steps {steps} is more than diffusion.timesteps {config.diffusion.timesteps}")
+    notes: tuple[str, ...] = ()
+    if not own_recipe and method_class.has_recipes(method_name):
+        notes = (
+            f"no recipe for {method_name} on {dataset.name}: settings are those for {dataset.image_shape[1]} px and "
+            f"your own, guidance {config.sampling.guidance_scale:g}",
+        )
+    _check_sampling(config, issubclass(method_class, DiffusionMethod))
+    return ResolvedRun(config, dataset, method_class, notes, plugin_code_sha256(method_class))
+
+
+def _first_recipe(find: Callable[[str], dict[str, Any]], dataset: Dataset, options: DatasetConfig) -> dict[str, Any]:
+    """The recipe for a data set, or else for the one that it is a version of: `cifar10lt-0.02` is a `cifar10lt`."""
+    names = (dataset.name, options.name, options.name.rpartition("-")[0])
+    return next((recipe for name in names if name and (recipe := find(name))), {})
+
+
+def _check_sampling(config: RunConfig, is_diffusion: bool) -> None:
+    """Refuse to sample what training does not teach, and settings that the sampler does not read."""
+    sampling, drop = config.sampling, config.training.label_drop
+    if sampling.conditioning == "none" and sampling.guidance_scale:
+        raise ConfigError("sampling.guidance_scale needs classes; set it to 0 where sampling.conditioning is none")
+    if is_diffusion and sampling.guidance_scale and drop == 0:
+        raise ConfigError(
+            f"sampling.guidance_scale {sampling.guidance_scale:g} needs a model that was also trained without labels; "
+            "set training.label_drop above 0, or the guidance to 0"
+        )
+    if is_diffusion and sampling.conditioning == "class" and drop == 1:
+        raise ConfigError(
+            "training.label_drop 1 teaches no classes; set sampling.conditioning to none, or the drop below 1"
+        )
+    if is_diffusion and sampling.conditioning == "none" and drop == 0:
+        raise ConfigError("sampling.conditioning none needs training without labels; set training.label_drop above 0")
+    if sampling.eta and sampling.sampler != "ddim":
+        raise ConfigError(f"sampling.eta is DDIM's; the sampler {sampling.sampler} does not read it")
+
+
+def trunk_recipe(image_size: int) -> dict[str, Any]:
+    """The network and training settings for an image size; levels that do not divide the size are left out."""
+    trunk = read_toml(RECIPES / ("8px.toml" if image_size <= 16 else "32px.toml" if image_size < 64 else "64px.toml"))
+    network = trunk["network"]
+    multipliers = network["channel_multipliers"]
+    while len(multipliers) > 1 and image_size % 2 ** (len(multipliers) - 1):
+        multipliers = multipliers[:-1]
+    network["channel_multipliers"] = multipliers
+    network["attention_levels"] = [level for level in network["attention_levels"] if level < len(multipliers)]
+    return trunk
+
+
+def dataset_recipe(dataset: str) -> dict[str, Any]:
+    """What the papers say of training on a data set whatever the method, such as its number of steps."""
+    path = RECIPES / f"{dataset}.toml"
+    return read_toml(path) if path.is_file() else {}
+
+
+def _within_budget(training: Mapping[str, Any], user: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The training section with the steps that a fixed-budget protocol leaves; raises ConfigError for any others."""
+    budget = protocol.get("training_images")
+    if budget is None:
+        return dict(training)
+    batch_size = training.get("batch_size", TrainingConfig().batch_size)
+    if not isinstance(batch_size, int) or batch_size < 1 or budget % batch_size:
+        raise ConfigError(
+            f"training.batch_size {batch_size} does not divide the {budget:,} images of protocol {protocol['name']}"
+        )
+    steps = budget // batch_size
+    if user.get("steps", steps) != steps:
+        raise ConfigError(
+            f"training.steps {user['steps']} x {batch_size} is not the {budget:,} images of protocol "
+            f"{protocol['name']}; leave training.steps out"
+        )
+    if training.get("init_from") is not None:
+        raise ConfigError(f"protocol {protocol['name']} counts every image seen: it takes no training.init_from")
+    return {**training, "steps": steps}
+
+
+def _with_init_hash(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The training section with the sha256 of the weights to start from; raises CheckpointError if they are missing."""
+    start = training.get("init_from")
+    if not isinstance(start, str | Path):
+        return dict(training)
+    if not Path(start).is_file():
+        if "init_sha256" in training:  # the configuration of a run that was trained already and outlived the file
+            return dict(training)
+        raise CheckpointError(
+            f"training.init_from: there is no file {start}; give a run's checkpoints/model.safetensors"
+        )
+    # Whether the file is still that of a given hash is looked at where training begins: a trained run needs it no more.
+    return {"init_sha256": sha256_file(Path(start)), **training}
+
+
+def _sections(layers: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers with their top-level names checked, and `method = "x"` read as `method.name = "x"`."""
+    sections = dict(layers)
+    for name, value in layers.items():
+        if name not in RunConfig.model_fields:
+            raise ConfigError(
+                f"unknown configuration key {name!r}; {did_you_mean(name, [*RunConfig.model_fields, *keys(RunConfig)])}"
+            )
+        if name in ("method", "protocol", "dataset") and isinstance(value, str):
+            sections[name] = {"name": value}
+        elif name != "seed" and not isinstance(value, Mapping):
+            raise ConfigError(f"{name} is a section: set one of its keys, as in --set {name}.key=value")
+    return sections

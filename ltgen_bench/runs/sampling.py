@@ -1,0 +1,113 @@
+"""The sampling stage: uniform labels, one random stream a sample, shards on disk, one samples file at the end."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltgen_bench.core.devices import memory_errors
+from ltgen_bench.core.distributed import World
+from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.core.progress import Progress
+from ltgen_bench.core.seeding import sample_seeds, uniform_labels
+from ltgen_bench.evaluation.samples import Samples, read_samples, write_samples
+from ltgen_bench.methods import Method
+
+_SHARD = re.compile(r"(\d{8})-(\d{8})\.npz")
+
+
+def sample_to_file(
+    method: Method,
+    path: Path,
+    *,
+    count: int,
+    seed: int,
+    key: str,
+    batch_size: int,
+    progress: Progress | None = None,
+    world: World | None = None,
+    advice: str = "try a smaller --set execution.sampling_batch_size",
+) -> Samples:
+    """Draw `count` images with uniform labels into `path`, going on from the shards of an interrupted run.
+
+    Labels and images depend on the seed and the sample's index only: not on `batch_size`, not on the number of
+    processes (exactly so on the CPU; on a GPU up to its choice of kernels). `key` names the model and the sampler's
+    settings: shards of another key are not touched. Every process draws its share; the first one merges the shards.
+    """
+    world = world or World()
+    progress = progress or Progress()
+    shards = path.parent / f".{path.stem}-shards-{key}"
+    labels = uniform_labels(count, method.spec.class_count, seed)
+    todo = _gaps(_done(shards), count)
+    batches = [
+        range(start, min(start + batch_size, gap.stop))
+        for gap in todo
+        for start in range(gap.start, gap.stop, batch_size)
+    ]
+    world.barrier()  # all have read the same list of shards before the first one adds to it
+    with progress, memory_errors(advice), torch.inference_mode():
+        remaining = sum(map(len, batches))
+        progress.start("sampling", count, "images", count - remaining)
+        done = count - remaining
+        for number, batch in enumerate(batches):
+            if number % world.size == world.rank:
+                part = labels[batch.start : batch.stop]
+                images = method.sample(torch.from_numpy(part), sample_seeds(seed, batch))
+                _check(method, images, len(batch))
+                shard = shards / f"{batch.start:08d}-{batch.stop:08d}.npz"
+                write_samples(shard, Samples(images.cpu().numpy(), part))
+            done += len(batch)
+            progress.update(done)
+    world.barrier()
+    if world.is_main:
+        samples = _merge(shards, labels, method.spec.image_shape)
+        write_samples(path, samples)
+        shutil.rmtree(shards)
+    world.barrier()
+    return read_samples(path)
+
+
+def _check(method: Method, images: Any, count: int) -> None:
+    """Say what is wrong with the images of somebody's own method."""
+    wanted = (count, *method.spec.image_shape)
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8 or tuple(images.shape) != wanted:
+        got = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise SamplesError(f"{type(method).__name__}.sample must return a uint8 tensor {wanted}, and returned {got}")
+
+
+def _done(shards: Path) -> list[range]:
+    """The index ranges of the shards on disk."""
+    matches = [_SHARD.fullmatch(file.name) for file in shards.glob("*.npz")] if shards.is_dir() else []
+    return sorted((range(int(m[1]), int(m[2])) for m in matches if m), key=lambda r: r.start)
+
+
+def _gaps(done: list[range], count: int) -> list[range]:
+    """The index ranges of [0, count) that no shard covers."""
+    gaps, position = [], 0
+    for span in done:
+        if span.start > position:
+            gaps.append(range(position, min(span.start, count)))
+        position = max(position, span.stop)
+    if position < count:
+        gaps.append(range(position, count))
+    return [gap for gap in gaps if len(gap)]
+
+
+def _merge(shards: Path, labels: np.ndarray, image_shape: tuple[int, int, int]) -> Samples:
+    spans = _done(shards)
+    if gaps := _gaps(spans, len(labels)):
+        first = gaps[0]
+        raise SamplesError(f"{shards} lacks the samples {first.start} to {first.stop - 1}; the same command draws them")
+    images = np.empty((len(labels), *image_shape), np.uint8)
+    for span in spans:
+        if span.start >= len(labels):
+            continue
+        shard = read_samples(shards / f"{span.start:08d}-{span.stop:08d}.npz")
+        images[span.start : span.stop] = shard.images[: len(labels) - span.start]
+    return Samples(images, labels)

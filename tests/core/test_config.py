@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltgen_bench.core.config import RunConfig, build, difference, merge, parse_overrides
+from ltgen_bench.core.errors import ConfigError, UnknownNameError
+from ltgen_bench.core.protocol import PROTOCOLS, Protocol, resolve_protocol
+from ltgen_bench.runs.folder import read_run_config
+from ltgen_bench.runs.resolve import resolve, trunk_recipe
+
+ROOT = Path("unused")
+
+
+def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_overrides_read_toml_values_and_bare_words() -> None:
+    layer = parse_overrides(["training.steps=2_000", "training.ema_warmup=true", "network.channel_multipliers=[1, 2]",
+                             "sampling.sampler=ddim", "training.learning_rate=1e-3", "seed=3"])  # fmt: skip
+    assert layer == {
+        "training": {"steps": 2000, "ema_warmup": True, "learning_rate": 1e-3},
+        "network": {"channel_multipliers": [1, 2]},
+        "sampling": {"sampler": "ddim"},
+        "seed": 3,
+    }
+
+
+@pytest.mark.parametrize("text", ["training.steps", "=3", "a.b.c=1", ".steps=1", "training.=1"])
+def test_malformed_override_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--set wants section.key=value"):
+        parse_overrides([text])
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"training": {"stepps": 3}}, "unknown configuration key 'training.stepps'; did you mean 'training.steps'?"),
+        ({"trainning": {"steps": 3}}, "unknown configuration key 'trainning'; did you mean 'training'?"),
+        ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),
+        ({"training": {"steps": 0}}, "training.steps: input should be greater than 0"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate: input should be a finite number"),
+        ({"training": 3}, "training is a section: set one of its keys"),
+        ({"method": {"name": "ddpm", "tau": 1}}, "unknown configuration key 'method.tau'"),
+        ({"sampling": {"sampler": "dddim"}}, "sampling.sampler: input should be 'ddpm', 'ddim' or"),
+        ({"sampling": {"steps": 1001}}, "sampling.steps 1001 is more than diffusion.timesteps 1000"),
+        ({"network": {"channel_multipliers": [1, 2, 2, 2, 2]}}, "image_size = 8; 5 levels need a multiple of 16"),
+    ],
+)
+def test_mistakes_are_one_line(layers: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve(layers, ROOT).make_method()
+    assert message in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"method": "dppm"}, "unknown method 'dppm'; did you mean 'ddpm'?"),
+        ({"dataset": "digit-lt"}, "unknown data set 'digit-lt'; did you mean 'digits-lt'?"),
+        ({"protocol": "digits-1k.v2"}, "unknown protocol 'digits-1k.v2'; did you mean 'digits-1k.v1'?"),
+    ],
+)
+def test_unknown_names_come_with_the_closest(layers: dict[str, object], message: str) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        resolve(layers, ROOT)
+    assert message in one_line(error)
+
+
+def test_the_configuration_survives_its_file(tmp_path: Path) -> None:
+    config = resolve({"dataset": "cifar10lt", "seed": 4, "training": {"learning_rate": 3e-4}}, ROOT).config
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml())
+    assert read_run_config(path) == config
+    assert read_run_config(path).hash() == config.hash()
+
+
+def test_what_is_computed_makes_the_hash_and_how_does_not() -> None:
+    base = resolve({}, ROOT).config
+    same = resolve({"execution": {"sampling_batch_size": 7, "device": "cpu"}, "seed": 5}, ROOT).config
+    other = resolve({"sampling": {"guidance_scale": 1.0}}, ROOT).config
+    assert base.hash() == same.hash()
+    assert base.hash() != other.hash()
+    assert base.training_identity() == other.training_identity()
+
+
+def test_recipes_of_the_paper() -> None:
+    """The values that the CORAL paper prints in Table 3 and Appendix A for DDPM."""
+    for dataset, guidance in (
+        ({"name": "cifar10lt"}, 0.8),
+        ({"name": "cifar10lt", "imbalance": 0.001}, 1.0),
+        ({"name": "cifar100lt"}, 0.8),
+    ):
+        config = resolve({"dataset": dataset}, ROOT).config
+        assert config.sampling.guidance_scale == guidance
+        training = config.training
+        assert (training.steps, training.batch_size, training.learning_rate) == (150_000, 128, 2e-4)
+        assert (training.warmup_steps, training.ema_decay, training.gradient_clip) == (5000, 0.9999, 1.0)
+        assert (config.sampling.sampler, config.sampling.steps, config.sampling.clip_x0) == ("ddpm", 1000, False)
+        assert (config.network.dropout, config.protocol.samples) == (0.1, 50_000)
+
+
+@given(st.integers(1, 512))
+def test_every_image_size_has_a_trunk_that_divides_it(size: int) -> None:
+    network = trunk_recipe(size)["network"]
+    levels = len(network["channel_multipliers"])
+    assert size % 2 ** (levels - 1) == 0
+    assert all(level < levels for level in network["attention_levels"])
+
+
+layers = st.recursive(
+    st.integers() | st.text(max_size=3),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), layers), st.dictionaries(st.sampled_from("abc"), layers))
+def test_merge_and_difference_are_laws(a: dict[str, object], b: dict[str, object]) -> None:
+    assert difference(a, a) == []
+    assert merge(a, a) == a
+    assert difference(merge(a, b), merge(merge(a, b), b)) == []
+    assert (difference(a, b) == []) == (a == b or _only_none_differs(a, b))
+
+
+def _only_none_differs(a: dict[str, object], b: dict[str, object]) -> bool:
+    return all(a.get(key) == b.get(key) for key in {*a, *b})
+
+
+def test_published_protocols_never_change() -> None:
+    """A changed hash means that published numbers lose their meaning: add a `.v2` instead of editing."""
+    assert {name: protocol.hash() for name, protocol in PROTOCOLS.items()} == PINNED_PROTOCOLS
+
+
+PINNED_PROTOCOLS = {
+    "cifar-50k-fixed-budget.v1": "12e100dcefb9b999",
+    "cifar-50k.v1": "17038637685c686f",
+    "digits-1k-fixed-budget.v1": "d0992d41d9e01bd5",
+    "digits-1k.v1": "2bcc4a9eae1a8aa6",
+    "images-50k.v1": "abe45dc86a3da8ff",
+    "imagenet-lt-50k.v1": "d8982aa39af50761",
+    "offline-10k.v1": "ca8f6100f71c7771",
+}
+
+
+def test_a_fixed_budget_gives_every_method_the_same_images() -> None:
+    seen = set()
+    for method in ("ddpm", "t2h", "coral"):
+        config = resolve(
+            {"method": method, "dataset": "cifar10lt", "protocol": "cifar-50k-fixed-budget.v1"}, ROOT
+        ).config
+        seen.add(config.training.steps * config.training.batch_size)
+        assert config.protocol.name == "cifar-50k-fixed-budget.v1"
+    assert seen == {150_000 * 128}
+    free = resolve({"method": "t2h", "dataset": "cifar10lt"}, ROOT).config
+    assert free.training.steps == 200_000  # the paper's
+    half = resolve({"protocol": "digits-1k-fixed-budget.v1", "training": {"batch_size": 128}}, ROOT).config
+    assert half.training.steps == 500
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"steps": 10}, "training.steps 10 x 64 is not the 64,000 images of protocol digits-1k-fixed-budget.v1"),
+        ({"batch_size": 63}, "training.batch_size 63 does not divide the 64,000 images"),
+        ({"init_from": __file__}, "it takes no training.init_from"),
+    ],
+)
+def test_a_fixed_budget_is_kept(training: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve({"protocol": "digits-1k-fixed-budget.v1", "training": training}, ROOT)
+    assert message in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            {"training": {"label_drop": 0.0}, "sampling": {"guidance_scale": 0.8}},
+            "guidance_scale 0.8 needs a model that was also trained without labels",
+        ),
+        ({"training": {"label_drop": 1.0}}, "training.label_drop 1 teaches no classes"),
+        (
+            {"training": {"label_drop": 0.0}, "sampling": {"conditioning": "none"}},
+            "conditioning none needs training without labels",
+        ),
+        ({"sampling": {"conditioning": "none", "guidance_scale": 1.0}}, "guidance_scale needs classes"),
+        ({"sampling": {"eta": 0.5, "sampler": "ddpm"}}, "sampling.eta is DDIM's; the sampler ddpm does not read it"),
+    ],
+)
+def test_what_training_does_not_teach_cannot_be_sampled(layers: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve(layers, ROOT)
+    assert message in one_line(error)
+
+
+def test_a_version_of_a_data_set_takes_its_recipe() -> None:
+    """`cifar10lt-0.02` is no other task than `cifar10lt`; where there is no recipe, that is said."""
+
+    def settings(method: str, **dataset: object) -> tuple[object, ...]:
+        found = resolve({"method": method, "dataset": dataset}, ROOT)
+        return found.config.sampling.guidance_scale, found.config.training.steps, found.notes
+
+    assert settings("t2h", name="cifar10lt", imbalance=0.02) == settings("t2h", name="cifar10lt")
+    assert settings("t2h", name="cifar10lt", imbalance=0.02)[:2] != (0.0, 150_000)
+    assert settings("cbdm", name="cifar10", per_class=50) == settings("cbdm", name="cifar10")
+    of_m2m, of_five = (resolve({"method": "cbdm", "dataset": name}, ROOT) for name in ("celeba5-m2m", "celeba5"))
+    assert of_m2m.config.training == of_five.config.training
+    assert of_m2m.config.method == of_five.config.method
+    (note,) = resolve({"method": "t2h", "dataset": "tinyimagenet-lt"}, ROOT).notes
+    assert note == "no recipe for t2h on tinyimagenet-lt: settings are those for 64 px and your own, guidance 0"
+
+
+def test_overriding_a_protocol_renames_it() -> None:
+    plain = Protocol(**resolve_protocol({"name": "digits-1k.v1"}))
+    assert plain == PROTOCOLS["digits-1k.v1"]
+    custom = Protocol(**resolve_protocol({"name": "digits-1k.v1", "samples": 10}))
+    assert custom.name == "digits-1k.v1+custom"
+    assert custom.is_custom
+    assert custom.hash() != plain.hash()
+    assert Protocol(**resolve_protocol(custom.model_dump())) == custom
+    assert Protocol(**resolve_protocol({"name": "digits-1k.v1", "samples": 1000})) == plain
+
+
+def test_build_names_the_place() -> None:
+    with pytest.raises(ConfigError, match=r"protocol: field required"):
+        build(RunConfig, {})

@@ -1,0 +1,49 @@
+"""The evaluation stage in Python: arrays that are none, and devices that it cannot compute on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ltgen_bench
+from ltgen_bench.core.config import DatasetConfig
+from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.core.protocol import custom_protocol, get_protocol
+from ltgen_bench.datasets import load_dataset
+from ltgen_bench.evaluation.evaluate import evaluate_samples
+from ltgen_bench.evaluation.places import EvaluationPlaces
+from ltgen_bench.evaluation.samples import Samples
+
+
+def some_samples() -> Samples:
+    random = np.random.default_rng(0)
+    return Samples(random.integers(0, 256, (40, 1, 8, 8), dtype=np.uint8), np.arange(40) % 10)
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 8, 8), (40, 1, 8, 8, 1)])
+def test_images_of_another_number_of_axes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(SamplesError, match=r"images have the shape \(40,.*; they must be \(N, H, W, C\) or"):
+        ltgen_bench.evaluate(
+            np.zeros(shape, np.uint8), np.zeros(40, int), dataset="digits-lt", places=EvaluationPlaces(tmp_path)
+        )
+
+
+def test_a_run_on_mps_is_measured_on_the_cpu(tmp_path: Path) -> None:
+    """Nothing of the evaluation may reach the device: MPS has no float64, and there is none on this machine."""
+    dataset = load_dataset(DatasetConfig(name="digits-lt"), tmp_path)
+    protocol = custom_protocol(get_protocol("digits-1k.v1"), samples=40, prd_runs=1)
+
+    def measured(device: str) -> object:
+        return evaluate_samples(
+            some_samples(),
+            dataset,
+            protocol,
+            places=EvaluationPlaces(tmp_path, cache=False),
+            device=torch.device(device),
+            batch_size=64,
+        ).to_dict()
+
+    assert measured("mps") == measured("cpu")

@@ -1,0 +1,167 @@
+"""Methods from a file of one's own: no training is lost, and nothing of an older version of the code is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import QUICK_OPTIONS, Cli, refused
+
+from ltgen_bench.core.storage import sha256_file, sha256_json
+from ltgen_bench.methods import METHODS
+
+# The four functions in the plainest way: torch.save, a log without steps, a level that the images take.
+FOUR_FUNCTIONS = """
+import torch
+from ltgen_bench.methods import METHODS, Method
+
+
+@METHODS.register("plain-NAME")
+class Plain(Method):
+    title = "Plain"
+
+    def fit(self, train_set, context):
+        self.mean = torch.from_numpy(train_set.images[:]).float().mean(0)
+        context.log({"epoch": 1, "losses": {"mean": LEVEL}})
+        context.log({"epoch": 2, "losses": {"mean": LEVEL}})
+
+    def sample(self, labels, seeds):
+        noise = torch.stack([torch.rand(self.mean.shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        return (self.mean + LEVEL * noise).clamp(0, 255).to(torch.uint8)
+
+    def save(self, path):
+        torch.save({"mean": self.mean}, path)
+
+    def load(self, path):
+        self.mean = torch.load(path, weights_only=True)["mean"]
+"""
+DIFFUSION = """
+from torch.nn.functional import mse_loss
+from baselines.ddpm import DDPM
+from ltgen_bench.methods import METHODS, MethodConfig
+
+
+@METHODS.register("loud-NAME")
+class Loud(DDPM):
+    Config = MethodConfig  # its own keys, in place of DDPM's
+
+    def losses(self, batch):
+        return {"loud": LEVEL * mse_loss(self.network(batch.x_t, batch.t, batch.conditioning).noise, batch.noise)}
+"""
+
+
+@pytest.fixture
+def run(cli: Cli) -> Cli:
+    """The command, each time as in a fresh process: which plug-ins were loaded before is forgotten."""
+
+    def fresh(*arguments: str | Path) -> tuple[int, str, str]:
+        for name in [name for name in METHODS.names() if name.startswith(("plain-", "loud-"))]:
+            METHODS._entries.pop(name)
+        return cli(*arguments)
+
+    return fresh
+
+
+def write(path: Path, source: str, name: str, level: int) -> Path:
+    path.write_text(source.replace("NAME", name).replace("LEVEL", str(level)))
+    return path
+
+
+def test_a_method_of_four_functions(run: Cli, tmp_path: Path) -> None:
+    plugin = write(tmp_path / "plain.py", FOUR_FUNCTIONS, "four", 60)
+    line = ["run", "--plugin", plugin, "--method", "plain-four", *QUICK_OPTIONS, "--json", "--quiet"]
+    code, out, err = run(*line)
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["method"]["title"] == "Plain"
+    (folder,) = (tmp_path / "runs" / "digits-lt" / "plain-four").iterdir()
+    assert [file.name for file in (folder / "checkpoints").iterdir()] == ["model.bin"]
+    assert len((folder / "stats.jsonl").read_text().splitlines()) == 2
+    # everything but the model is lost: it is read again, not trained again
+    for name in ("record.json", "samples/samples.npz"):
+        (folder / name).unlink()
+    code, out, err = run(*line)
+    assert code == 0, err
+    assert json.loads(out)["samples"] == record["samples"]
+    assert len((folder / "stats.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_save_that_goes_elsewhere_is_said(run: Cli, tmp_path: Path) -> None:
+    """numpy.savez writes to another name than the one it is given."""
+    source = FOUR_FUNCTIONS.replace("torch.save({", "__import__('numpy').savez(path, **{").replace("}, path)", "})")
+    plugin = write(tmp_path / "elsewhere.py", source, "elsewhere", 60)
+    line = ["run", "--plugin", plugin, "--method", "plain-elsewhere", *QUICK_OPTIONS, "--quiet"]
+    assert 'set model_file = "model.npz"' in refused(run(*line))
+    assert not list(tmp_path.rglob("model.bin"))
+
+
+def test_a_save_that_is_interrupted_leaves_no_model(run: Cli, tmp_path: Path, monkeypatch) -> None:
+    import torch
+
+    def half(value: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    plugin = write(tmp_path / "half.py", FOUR_FUNCTIONS, "half", 60)
+    line = ["run", "--plugin", plugin, "--method", "plain-half", *QUICK_OPTIONS, "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", half)
+        assert run(*line)[0] != 0
+    assert not list(tmp_path.rglob("model.bin"))
+    assert run(*line)[0] == 0
+
+
+@pytest.mark.parametrize(("source", "prefix"), [(FOUR_FUNCTIONS, "plain"), (DIFFUSION, "loud")])
+def test_changed_code_is_another_run(run: Cli, tmp_path: Path, source: str, prefix: str) -> None:
+    """A finished run, or a model of the same configuration, says nothing about a loss that was edited since."""
+    name = f"{prefix}-edited"
+    first = write(tmp_path / "mine.py", source, "edited", 60)
+    line = ["run", "--plugin", first, "--method", name, *QUICK_OPTIONS, "--json", "--quiet"]
+    record = json.loads(run(*line)[1])
+    assert record["method"]["code_sha256"] is not None
+    assert json.loads(run(*line)[1]) == record
+    write(first, source, "edited", 120)
+    said = refused(run(*line))
+    assert "another version of method" in said
+    assert "remove that folder, choose another --run-dir, or restore the code" in said
+    # nor is the old model taken for a run that differs in its sampling only
+    more = json.loads(run(*line, "--set", "sampling.steps=5", "--run-dir", tmp_path / "other")[1])
+    assert more["method"]["code_sha256"] != record["method"]["code_sha256"]
+    assert more["training"] is None or more["training"]["final_losses"] != record["training"]["final_losses"]
+
+
+HELPED = FOUR_FUNCTIONS.replace("import torch\n", "import torch\nfrom levels_NAME import level\n").replace(
+    "LEVEL", "level()"
+)
+MIXED = FOUR_FUNCTIONS.replace("class Plain(Method)", "class Plain(Method, Generic[T])").replace(
+    "import torch\n", "from typing import Generic, TypeVar\nimport torch\nT = TypeVar('T')\n"
+)
+
+
+def test_a_module_beside_the_plug_in_counts_and_libraries_do_not(run: Cli, tmp_path: Path, monkeypatch) -> None:
+    import sys
+
+    from ltgen_bench.core.plugins import plugin_code_sha256
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "levels_helped.py").write_text("def level(): return 60\n")
+    plugin = write(tmp_path / "helped.py", HELPED, "helped", 0)
+    line = ["run", "--plugin", plugin, "--method", "plain-helped", *QUICK_OPTIONS, "--quiet"]
+    assert run(*line)[0] == 0
+    (tmp_path / "levels_helped.py").write_text("def level(): return 99\n")
+    del sys.modules["levels_helped"]
+    assert "another version of method" in refused(run(*line))
+    # a base class from a library is no code of the plug-in's: an update of Python or PyTorch changes nothing
+    before = run(
+        "run", "--plugin", write(tmp_path / "mixed.py", MIXED, "mixed", 1), "--method", "plain-mixed", "--dry-run"
+    )
+    assert before[0] == 0, before
+    only = sha256_json({"mixed.py": sha256_file(tmp_path / "mixed.py")})
+    assert plugin_code_sha256(METHODS.get("plain-mixed")) == only
+
+
+def test_the_package_s_own_methods_are_named_by_the_commit(run: Cli, tmp_path: Path) -> None:
+    record = json.loads(run("run", *QUICK_OPTIONS, "--json", "--quiet")[1])
+    assert record["method"]["code_sha256"] is None
+    assert not list(tmp_path.rglob("method.json"))
