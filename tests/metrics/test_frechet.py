@@ -1,6 +1,6 @@
-import importlib
-
 """FID, KID and the Inception Score against closed forms and against pytorch-fid, torch-fidelity and slow versions."""
+
+import importlib
 
 import warnings
 
