@@ -1,7 +1,6 @@
 """FID, KID and the Inception Score against closed forms and against pytorch-fid, torch-fidelity and slow versions."""
 
 import importlib
-
 import warnings
 
 import numpy as np
