@@ -9,7 +9,9 @@ Mirroring is the trainer's own business.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -81,7 +83,7 @@ def augment(images: Tensor, augmentations: Augmentations) -> Tensor:
 
 
 class AugmentationCondition(nn.Module):
-    """Adds a linear map of the current batch's `condition` to a network's time embedding, in training only.
+    """Adds a linear map of a batch's transforms to a network's time embedding, in training only.
 
     It hangs on the embedding as a hook: the network's own weights, and so the model that is saved and sampled from,
     are those of a network without it. No transform is a condition of zeros, which adds nothing.
@@ -90,13 +92,22 @@ class AugmentationCondition(nn.Module):
     def __init__(self, embedding: nn.Module, channels: int):
         super().__init__()
         self.linear = nn.Linear(CONDITION_SIZE, channels, bias=False)
-        self.condition: Tensor | None = None
+        self._condition: Tensor | None = None
         embedding.register_forward_hook(self._add)
 
+    @contextlib.contextmanager
+    def of(self, condition: Tensor) -> Iterator[None]:
+        """Inside, the network's batch is one that was transformed as `condition` (B, CONDITION_SIZE) says."""
+        self._condition = condition
+        try:
+            yield
+        finally:
+            self._condition = None
+
     def _add(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        if self.condition is None or not module.training:
+        if self._condition is None or not module.training:
             return output
         # a method may stack several passes over its batch into one
-        condition = self.condition.repeat(len(output) // len(self.condition), 1)
+        condition = self._condition.repeat(len(output) // len(self._condition), 1)
         added: Tensor = output + self.linear(condition)
         return added

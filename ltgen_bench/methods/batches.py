@@ -1,8 +1,7 @@
 """What one training step draws: which images, which noise levels, which noise; as functions of seed and step.
 
-Nothing here reads a random stream that goes on from step to step, so a resumed run, or one on another number of
-processes, draws the same batches. All draws of a step are made for the whole batch on every process, which then takes
-its part: the batch is the same for one process or many.
+No random stream continues from step to step, so a resumed run, or one on another number of processes, draws the same
+batches. All draws of a step are made for the whole batch on every process, which then takes its part.
 """
 
 from __future__ import annotations
@@ -121,9 +120,9 @@ def conditioning_labels(labels: Tensor, drop: Tensor) -> Tensor:
 class DiffusionBatch:
     """One batch of a diffusion training step, on the training device.
 
-    Where a step's batch is cut (over processes, or by gradient accumulation) this is one part of it: the rows from
-    `first` on, of `whole_size`. A method whose draws come from `uniform` and whose candidates come from `whole` does
-    not notice the cuts.
+    Where a step's batch is divided (over processes, or by gradient accumulation) this is one part of it: the rows from
+    `first` on, of `whole_size`. A method that draws with `uniform` and takes its candidates from `whole` computes the
+    same however the batch is divided.
     """
 
     x0: Tensor  # (B, C, H, W) images in [-1, 1], float32, flips applied
@@ -137,14 +136,15 @@ class DiffusionBatch:
     first: int = 0  # which row of the whole batch is the first one here
     whole_size: int | None = None  # rows of the whole batch; None: these are all
     read_whole: Callable[[], tuple[Tensor, Tensor]] | None = None  # see `whole`
+    augmentation: Tensor | None = None  # (B, CONDITION_SIZE) what was done to each image; the trainer tells the network
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator for a method's own draws: seeded by step, part and purpose, disturbing nothing else."""
-        return _generator(self.x0.device, self.seed, purpose, self.first)
+        return seeded_generator(self.x0.device, self.seed, purpose, self.first)
 
     def uniform(self, purpose: str) -> Tensor:
-        """One number in [0, 1) for each image, float32 (B,): the same however the step's batch is cut into parts."""
-        generator = _generator(self.x0.device, self.seed, purpose)
+        """One number in [0, 1) for each image, float32 (B,): the same however the step's batch is divided."""
+        generator = seeded_generator(self.x0.device, self.seed, purpose)
         draws = torch.rand(self.whole_size or len(self.x0), generator=generator, device=self.x0.device)
         return draws[self.first : self.first + len(self.x0)]
 
@@ -156,7 +156,8 @@ class DiffusionBatch:
         return (self.x0, self.labels) if self.read_whole is None else self.read_whole()
 
 
-def _generator(device: torch.device, *seed: int | str) -> torch.Generator:
+def seeded_generator(device: torch.device, *seed: int | str) -> torch.Generator:
+    """A generator on `device`, seeded by integers and words."""
     generator = torch.Generator(device)
     generator.manual_seed(derive_seed(*seed))
     return generator

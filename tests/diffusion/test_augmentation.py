@@ -75,15 +75,17 @@ def test_only_training_is_told(tmp_path: Path) -> None:
         for block in method.network.middle:
             block.conv2.weight.add_(0.1)
         plain = method.network(x, t, labels).noise
-        method.extra["augmentation"].condition = torch.randn(4, CONDITION_SIZE)
-        assert (method.network(x, t, labels).noise - plain).abs().max() > 1e-6
-        stacked = method.network(torch.cat([x, x]), torch.cat([t, t]), torch.cat([labels, labels])).noise
-        torch.testing.assert_close(stacked[:4], stacked[4:])
-        method.extra["augmentation"].condition = torch.zeros(4, CONDITION_SIZE)
-        assert torch.equal(method.network(x, t, labels).noise, plain)
-        method.extra["augmentation"].condition = torch.randn(4, CONDITION_SIZE)
-        method.network.eval()
-        assert torch.equal(method.network(x, t, labels).noise, plain)
+        told = method.extra["augmentation"].of
+        with told(torch.randn(4, CONDITION_SIZE)):
+            assert (method.network(x, t, labels).noise - plain).abs().max() > 1e-6
+            stacked = method.network(torch.cat([x, x]), torch.cat([t, t]), torch.cat([labels, labels])).noise
+            torch.testing.assert_close(stacked[:4], stacked[4:])
+        assert torch.equal(method.network(x, t, labels).noise, plain)  # the batch is over
+        with told(torch.zeros(4, CONDITION_SIZE)):
+            assert torch.equal(method.network(x, t, labels).noise, plain)
+        with told(torch.randn(4, CONDITION_SIZE)):
+            method.network.eval()
+            assert torch.equal(method.network(x, t, labels).noise, plain)
     assert "augmentation" not in "".join(method.network.state_dict())
     trainer.method.save(tmp_path / "model.safetensors")
     fresh = run.make_method()

@@ -110,12 +110,12 @@ def test_one_process_goes_on_where_two_stopped(title: str, two_processes: Path, 
     (tmp_path / source.name).write_bytes(source.read_bytes())
     trainer = make_trainer(run, tmp_path)
     trainer.run()  # the last step was done there
-    assert trainer.step == 4
+    assert trainer.state.step == 4
     trainer.train_step()
     whole = make_trainer(run, tmp_path / "whole")
     whole.run()
     whole.train_step()
-    torch.testing.assert_close(trainer.ema.state(), whole.ema.state(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(trainer.state.ema.state(), whole.state.ema.state(), rtol=0, atol=1e-4)
 
 
 def test_a_batch_must_divide_evenly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

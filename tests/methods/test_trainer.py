@@ -19,6 +19,7 @@ from ltgen_bench.core.errors import CheckpointError, ConfigError
 from ltgen_bench.methods import NO_LABEL, DiffusionBatch
 from ltgen_bench.methods.batches import draw_step
 from ltgen_bench.methods.checkpoints import read
+from ltgen_bench.methods.learning_rate import learning_rate
 
 LONG = {"training": {"steps": 12}, "network": {"dropout": 0.1}}
 
@@ -105,7 +106,7 @@ def test_warm_up_constant_and_cosine(tmp_path: Path) -> None:
     cosine = [0.01 * 0.5 * (1 + math.cos(math.pi * i / 8)) for i in range(8)]
     assert rates["cosine"] == pytest.approx(warm_up + cosine)
     trainer = make_trainer(tiny_run(training={"warmup_steps": 0}), tmp_path / "none")
-    assert trainer._learning_rate(0) == trainer.config.learning_rate
+    assert learning_rate(trainer.config, 0) == trainer.config.learning_rate
 
 
 def test_the_log_counts_images_and_skips(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_the_ema_ramp(tmp_path: Path) -> None:
         trainer.train_step()
         decay = min(0.15, (step + 1) / (step + 10))
         average = decay * average + (1 - decay) * trainer.method.network.state_dict()[name]
-        torch.testing.assert_close(trainer.ema.state()[name], average)
+        torch.testing.assert_close(trainer.state.ema.state()[name], average)
 
 
 def test_training_leaves_the_averages_in_the_network_and_in_the_model_file(tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_fine_tuning_starts_from_the_weights(
     run = tiny_run(name, method=method, training={"init_from": str(pretrained), "steps": 6})
     trainer = make_trainer(run, tmp_path / "tuned")
     trainer._start_from_weights()
-    for source in (trainer.method.network.state_dict(), trainer.ema.state()):
+    for source in (trainer.method.network.state_dict(), trainer.state.ema.state()):
         assert_same(dict(source), read(pretrained)[1])
     whole = trained(run, tmp_path / "whole")
     assert not torch.equal(whole["ema.head.weight"], read(pretrained)[1]["head.weight"])
@@ -332,7 +333,7 @@ trainer = make_trainer(tiny_run(training={"steps": 10}), Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 checkpoint = trainer._checkpoint
 def limited():
-    if trainer.step == 10:
+    if trainer.state.step == 10:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
     checkpoint()
 trainer._checkpoint = limited
@@ -370,7 +371,7 @@ def test_a_signal_writes_a_checkpoint_and_interrupts(number: int, tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
-    assert read(trainer.state_path)[0]["step"] == trainer.step > 0
+    assert read(trainer.state_path)[0]["step"] == trainer.state.step > 0
 
 
 def test_an_interrupt_at_the_last_step_is_not_lost(tmp_path: Path) -> None:

@@ -67,11 +67,11 @@ def test_a_bad_gradient_changes_nothing_and_is_counted(tmp_path: Path) -> None:
 
     def watched() -> tuple[dict[str, Tensor], Tensor]:
         out = step()
-        parameters = {name: p.detach().clone() for name, p in trainer.named}
+        parameters = {name: p.detach().clone() for name, p in trainer.state.trained()}
         moments = {
             f"{name}/{key}": value.clone()
-            for name, p in trainer.named
-            for key, value in trainer.optimizer.state[p].items()
+            for name, p in trainer.state.trained()
+            for key, value in trainer.state.optimizer.state[p].items()
         }
         states.append(parameters | moments)
         return out
@@ -82,7 +82,7 @@ def test_a_bad_gradient_changes_nothing_and_is_counted(tmp_path: Path) -> None:
     assert_same(states[3], states[1])
     assert not torch.equal(states[4]["network.head.weight"], states[3]["network.head.weight"])
     assert [row["skipped_steps"] for row in rows] == [0, 0, 1, 2, 2]
-    assert all(bool(torch.isfinite(value).all()) for value in trainer.ema.state().values())
+    assert all(bool(torch.isfinite(value).all()) for value in trainer.state.ema.state().values())
 
 
 def test_too_many_bad_gradients_in_a_row_stop(tmp_path: Path) -> None:
@@ -114,18 +114,18 @@ def test_an_overflow_in_fp16_lowers_the_scale_and_skips(tmp_path: Path) -> None:
     trainer = make_trainer(tiny_run(training={"precision": "fp16", "steps": 4}), tmp_path, rows)
     # 1e36 is a float32 and 65536 times that is not
     changed(trainer, lambda batch, losses: {k: v * 1e36 if batch.step == 1 else v for k, v in losses.items()})
-    assert trainer.scaler.get_scale() == 65536
+    assert trainer.state.scaler.get_scale() == 65536
     trainer.train_step()
     before = trainer.method.network.head.weight.detach().clone()
     trainer.train_step()
     assert torch.equal(trainer.method.network.head.weight, before)
-    assert trainer.scaler.get_scale() == 32768
+    assert trainer.state.scaler.get_scale() == 32768
     trainer.train_step()
     assert not torch.equal(trainer.method.network.head.weight, before)
     trainer._checkpoint()
     resumed = make_trainer(tiny_run(training={"precision": "fp16", "steps": 4}), tmp_path, rows)
     resumed.run()
-    assert resumed.scaler.get_scale() == 32768
+    assert resumed.state.scaler.get_scale() == 32768
     assert [row["skipped_steps"] for row in rows] == [1]
 
 
