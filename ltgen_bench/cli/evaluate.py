@@ -77,9 +77,8 @@ def evaluate(
     Example: ltgen-bench evaluate samples.npz --dataset cifar10lt --method-name "my GAN"
     """
     from ltgen_bench.evaluation.sample_sources import load_samples
-    from ltgen_bench.runs.external import evaluate_foreign
+    from ltgen_bench.runs.external import evaluate_external
     from ltgen_bench.runs.folder import RunFolder
-    from ltgen_bench.runs.preflight import prepare
     from ltgen_bench.runs.resolve import resolve
 
     data_root = data_root.expanduser()
@@ -115,10 +114,12 @@ def evaluate(
     if path is not None:
         progress.say(f"reading the images in {path} (decoded the first time, then cached)")
     resolved = resolve(layers, data_root)
-    loaded = load_samples(samples, resolved.dataset.class_names, data_root / ".cache" / "samples")
-    folder_out, record = evaluate_foreign(
+    labelled = resolved.config.sampling.labelled
+    cache = data_root / ".cache" / "samples"
+    loaded = load_samples(samples, resolved.dataset.class_names, cache, labelled=labelled)
+    folder_out, record = evaluate_external(
         loaded, resolved, where, progress, source=", ".join(map(str, samples)), name=method_name, seed=seed,
-        runs_dir=runs_dir, out=out, before=lambda: prepare(resolved, where, progress),
+        runs_dir=runs_dir, out=out,
     )  # fmt: skip
     if as_json:
         print_json(record.model_dump(mode="json"))

@@ -201,7 +201,7 @@ def _prepare(
     """Resolve the configuration and, with `check`, make sure that everything it needs is there."""
     o.load_plugins(plugins)
     from ltgen_bench.runs.pipeline import Run
-    from ltgen_bench.runs.preflight import prepare
+    from ltgen_bench.runs.preflight import preflight
     from ltgen_bench.runs.resolve import resolve
 
     data_root = data_root.expanduser()
@@ -211,19 +211,18 @@ def _prepare(
     for note in resolved.notes:
         progress.say(f"note: {note}")
     if check:
-        prepare(resolved, where, progress, evaluate=evaluate)
+        preflight(resolved, where, progress, evaluate=evaluate)
     return work
 
 
 def _print_plan(work: Run, as_json: bool) -> None:
-    from ltgen_bench.evaluation.places import missing_weights, refuse_unused_weights
+    from ltgen_bench.evaluation.places import missing_protocol_weights, refuse_unused_weights
     from ltgen_bench.runs.cost import estimate_cost
 
     dataset, config = work.resolved.dataset, work.config
     refuse_unused_weights(config.protocol, work.places)
-    missing = [
-        str(file) for file in [*dataset.missing_files(), *missing_weights(config.protocol, work.places).values()]
-    ]
+    weights = missing_protocol_weights(config.protocol, work.places)
+    missing = [str(file) for file in (*dataset.missing_files(), *weights.values())]
     cost = estimate_cost(work.resolved)
     if as_json:
         print_json(

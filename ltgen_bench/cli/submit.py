@@ -190,16 +190,15 @@ def _measure(
     quiet: bool,
 ) -> Path:
     from ltgen_bench.evaluation.samples import read_samples
-    from ltgen_bench.runs.external import evaluate_foreign
-    from ltgen_bench.runs.preflight import prepare
+    from ltgen_bench.runs.external import evaluate_external
     from ltgen_bench.runs.resolve import resolve
 
     loaded = read_samples(source)
     resolved = resolve(layers, data_root.expanduser())
     where, progress = o.places(data_root, weights), o.make_progress(quiet)
-    folder, _ = evaluate_foreign(
+    folder, _ = evaluate_external(
         loaded, resolved, where, progress, source=str(source), name=method_name, seed=seed, runs_dir=runs_dir,
-        out=None, before=lambda: prepare(resolved, where, progress),
+        out=None,
     )  # fmt: skip
     return folder
 

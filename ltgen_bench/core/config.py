@@ -104,6 +104,16 @@ class SamplingConfig(Section):
     precision: Precision = "fp32"
     weights: Literal["ema", "raw"] = "ema"
 
+    @property
+    def labelled(self) -> bool:
+        """Whether images are drawn for classes; unconditional ones belong to none."""
+        return self.conditioning == "class"
+
+    @property
+    def network_evaluations(self) -> int:
+        """Calls of the network for one image: two a step with guidance."""
+        return (self.steps or 0) * (2 if self.guidance_scale else 1)
+
 
 class ExecutionConfig(Section):
     """Where and how it is computed; nothing in here changes what is computed (up to rounding)."""

@@ -55,6 +55,10 @@ class Protocol(BaseModel):
         """Sha256 over every field but the summary, 16 hexadecimal digits; a field that is None says nothing."""
         return sha256_json(self.model_dump(mode="json", exclude={"summary"}, exclude_none=True))[:16]
 
+    def extractors(self) -> tuple[str, ...]:
+        """The names of the feature extractors it uses, each once."""
+        return tuple(dict.fromkeys((self.extractor, self.manifold_extractor)))
+
     @property
     def is_custom(self) -> bool:
         """Whether a field was overridden: such a protocol belongs to one run and enters no shared table."""

@@ -66,9 +66,17 @@ class ImageSet:
         """Sha256 over pixels and labels in their order, 64 hexadecimal digits."""
         return self._fingerprint
 
+    def hashes(self) -> tuple[str, ...]:
+        """Sha256 of each image's pixels, in their order; computed once."""
+        return self._hashes
+
     @cached_property
     def _fingerprint(self) -> str:
         return sha256_arrays(images=self.images, labels=self.labels)
+
+    @cached_property
+    def _hashes(self) -> tuple[str, ...]:
+        return tuple(sha256_arrays(image=image) for image in self.images)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,16 @@
-"""Which images of two sets are the same, pixel by pixel."""
+"""Equal images of two sets, pixel by pixel; each image is hashed once, however often it is asked about."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ltgen_bench.core.storage import sha256_arrays
-from ltgen_bench.datasets.base import ImageSet, take
+from ltgen_bench.datasets.base import ImageSet, Indices, take
 
 
-def rows_of_equal_images(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """For each of `images` (N, ...) the row of one of `others` with the same pixels, or -1; int64 (N,)."""
-    row_of = {sha256_arrays(image=image): row for row, image in enumerate(others)}
-    return np.array([row_of.get(sha256_arrays(image=image), -1) for image in images], np.int64)
+def rows_of_equal_images(images: ImageSet, others: ImageSet) -> Indices:
+    """For each of the N `images` the row of one of `others` with the same pixels, or -1; int64 (N,)."""
+    row_of = {digest: row for row, digest in enumerate(others.hashes())}
+    return np.array([row_of.get(digest, -1) for digest in images.hashes()], np.int64)
 
 
 def not_trained_on(held_out: ImageSet | None, train: ImageSet) -> ImageSet | None:
@@ -22,7 +21,7 @@ def not_trained_on(held_out: ImageSet | None, train: ImageSet) -> ImageSet | Non
     """
     if held_out is None:
         return None
-    new = np.flatnonzero(rows_of_equal_images(held_out.images, train.images) < 0)
+    new = np.flatnonzero(rows_of_equal_images(held_out, train) < 0)
     if len(new) == len(held_out):
         return held_out
     return take(held_out.images, held_out.labels, new) if len(new) else None

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ltgen_bench.core.protocol import Protocol
-from ltgen_bench.datasets import Dataset, ImageSet
-from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, ReferencePart
+from ltgen_bench.datasets import Dataset
+from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, ReferencePart, SamplesPart
 from ltgen_bench.evaluation.samples import Samples
 from ltgen_bench.features import Extractor
-from ltgen_bench.metrics import MemorisationInputs, MetricSettings
+from ltgen_bench.metrics import MetricSettings
 
 
-def class_mix_differs(labels: np.ndarray, others: np.ndarray, classes: int) -> bool:
-    """Whether more than a tenth of one set would have to change its class to have the other's class shares."""
+def class_mix_differs(labels: np.ndarray | None, others: np.ndarray, classes: int) -> bool:
+    """Whether more than a tenth of one set would have to change its class to have the other's class shares.
+
+    Images without labels have no shares that could differ.
+    """
+    if labels is None:
+        return False
     shares = [np.bincount(values, minlength=classes) / len(values) for values in (labels, others)]
     return bool(np.abs(shares[0] - shares[1]).sum() / 2 > 0.1)
-
-
-def memorisation_inputs(
-    samples: Samples,
-    train: ImageSet,
-    held_out: ImageSet | None,
-    features: Callable[[str, np.ndarray, Extractor], np.ndarray],
-    extractor: Extractor,
-) -> MemorisationInputs:
-    """What the search for copies compares: features and pixels of samples, training images and held-out images."""
-
-    def channels_last(images: np.ndarray) -> np.ndarray:
-        return images.transpose(0, 2, 3, 1)
-
-    return MemorisationInputs(
-        training_features=features("training images", train.images, extractor),
-        held_out_features=None if held_out is None else features("held-out images", held_out.images, extractor),
-        generated_pixels=channels_last(samples.images),
-        training_pixels=channels_last(train.images),
-        held_out_pixels=None if held_out is None else channels_last(held_out.images),
-        training_labels=train.labels,
-    )
 
 
 def metric_settings(protocol: Protocol) -> MetricSettings:
@@ -88,4 +69,15 @@ def extractor_part(extractor: Extractor, protocol: Protocol) -> ExtractorPart:
         weights_sha256=extractor.weights_sha256,
         precision=protocol.extractor_precision,
         label=extractor.fid_label,
+    )
+
+
+def samples_part(samples: Samples, dataset: Dataset, resized_from: int | None) -> SamplesPart:
+    """Samples as they stand in a record."""
+    return SamplesPart(
+        count=len(samples),
+        class_counts=samples.class_counts(dataset.class_count),
+        sha256=samples.sha256(),
+        labelled=samples.labels is not None,
+        resized_from=resized_from,
     )

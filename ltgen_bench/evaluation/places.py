@@ -9,8 +9,7 @@ from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.core.storage import MissingFile
-from ltgen_bench.features import FeatureCache
-from ltgen_bench.features import missing_weights as missing_extractor_weights
+from ltgen_bench.features import FeatureCache, missing_weights
 
 
 @dataclass(frozen=True)
@@ -27,24 +26,24 @@ class EvaluationPlaces:
         return self.data_root / "weights"
 
     def feature_cache(self, progress: Progress) -> FeatureCache | None:
-        """The cache of extracted features, keyed by content; when it cannot be written, `progress` hears it."""
+        """The cache of extracted features, keyed by content; `progress` shows a warning when it cannot be written."""
         if not self.cache:
             return None
         return FeatureCache(self.data_root / ".cache" / "features", lambda text: progress.say(f"warning: {text}"))
 
 
-def missing_weights(protocol: Protocol, places: EvaluationPlaces) -> dict[str, MissingFile]:
+def missing_protocol_weights(protocol: Protocol, places: EvaluationPlaces) -> dict[str, MissingFile]:
     """The extractors whose weights a protocol needs and that are not there; cheap, so asked before any training."""
     found = {
-        name: missing_extractor_weights(name, weights=places.weights.get(name), weights_root=places.weights_root)
-        for name in dict.fromkeys((protocol.extractor, protocol.manifold_extractor))
+        name: missing_weights(name, weights=places.weights.get(name), weights_root=places.weights_root)
+        for name in protocol.extractors()
     }
     return {name: missing for name, missing in found.items() if missing is not None}
 
 
 def refuse_unused_weights(protocol: Protocol, places: EvaluationPlaces) -> None:
     """Raise ConfigError for weights of an extractor that `protocol` does not use: they were meant to count."""
-    used = dict.fromkeys((protocol.extractor, protocol.manifold_extractor))
+    used = protocol.extractors()
     for name, file in places.weights.items():
         if name not in used:
             raise ConfigError(

@@ -17,21 +17,27 @@ from ltgen_bench.evaluation.samples import Samples, check_image_header, make_sam
 _RESIZE_BLOCK = 256  # images resized at a time
 
 
-def load_samples(paths: Sequence[Path], class_names: Sequence[str], cache: Path) -> Samples:
+def load_samples(paths: Sequence[Path], class_names: Sequence[str], cache: Path, *, labelled: bool = True) -> Samples:
     """Read samples from `paths`: one `.npz` or several (shards, in this order), two `.npy` (images and labels),
     a folder of `.npz` shards (in the order of their names), or a folder of class folders of PNG, JPEG or WebP images.
 
-    Class folders are all named as the data set's classes, or all by index. Decoded images are kept in `cache`.
+    Class folders are all named as the data set's classes, or all by index. Decoded images are kept in `cache`. Unless
+    `labelled`, the images are unconditional: labels are not needed, and those that are there are not looked at.
     Raises SamplesError or DataError, one line, for anything else.
     """
     if len(paths) == 1 and paths[0].is_dir():
         shards = sorted(path for path in paths[0].glob("*.npz") if not path.name.startswith("."))
-        return _concatenate(shards) if shards else _read_folder(paths[0], class_names, cache)
+        if shards:
+            return _concatenate(shards, labelled)
+        return _read_folder(paths[0], class_names if labelled else None, cache)
     suffixes = {path.suffix.lower() for path in paths}
     if suffixes == {".npz"}:
-        return _concatenate(paths)
+        return _concatenate(paths, labelled)
     if suffixes == {".npy"} and len(paths) == 2:
-        return _read_pair(*paths)
+        return _read_pair(paths[0], paths[1], labelled)
+    if suffixes == {".npy"} and len(paths) == 1 and not labelled:
+        check_image_header(paths[0], "images", *npy_header(paths[0]))
+        return make_samples(read_npy(paths[0]), None, shown(paths[0]))
     if suffixes == {".npy"}:
         raise SamplesError("images in .npy need their labels: give two files, images.npy and labels.npy")
     raise SamplesError(
@@ -53,8 +59,8 @@ def resize_samples(samples: Samples, size: int) -> Samples:
     return Samples(resized, samples.labels)
 
 
-def _concatenate(shards: Sequence[Path]) -> Samples:
-    parts = [read_samples(shard) for shard in shards]
+def _concatenate(shards: Sequence[Path], labelled: bool) -> Samples:
+    parts = [read_samples(shard, labelled=labelled) for shard in shards]
     if len(parts) == 1:
         return parts[0]
     for shard, part in zip(shards, parts, strict=True):
@@ -63,10 +69,11 @@ def _concatenate(shards: Sequence[Path]) -> Samples:
                 f"{shown(shard)} has images of {part.images.shape[1:]} where {shown(shards[0])} has "
                 f"{parts[0].images.shape[1:]}; shards hold images of one shape"
             )
-    return Samples(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]))
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Samples(np.concatenate([part.images for part in parts]), np.concatenate(labels) if labels else None)
 
 
-def _read_pair(first: Path, second: Path) -> Samples:
+def _read_pair(first: Path, second: Path, labelled: bool) -> Samples:
     headers = {path: npy_header(path) for path in (first, second)}
     images = next((path for path, (shape, _) in headers.items() if len(shape) == 4), None)
     if images is None:
@@ -79,14 +86,17 @@ def _read_pair(first: Path, second: Path) -> Samples:
         raise SamplesError(
             f"{shown(labels)} holds {dtype} {shape}; the labels of {count} images are integers ({count},)"
         )
-    return make_samples(read_npy(images), read_npy(labels), shown(images))
+    return make_samples(read_npy(images), read_npy(labels) if labelled else None, shown(images))
 
 
-def _read_folder(root: Path, class_names: Sequence[str], cache: Path) -> Samples:
+def _read_folder(root: Path, class_names: Sequence[str] | None, cache: Path) -> Samples:
     try:
         classes = scan(root)
     except DataError as error:
         raise SamplesError(f"{error} (a folder of samples holds class folders of images, or .npz shards)") from error
+    if class_names is None:
+        every = [file for members in classes.values() for file in members]
+        return Samples(np.asarray(load_images(every, None, cache)), None)
     members_of: dict[int, tuple[Path, ...]] = {}
     for name, index in _class_indices(root, list(classes), class_names).items():
         members_of[index] = (*members_of.get(index, ()), *classes[name])

@@ -23,27 +23,38 @@ MAX_SIDE = 4096  # pixels
 
 @dataclass(frozen=True)
 class Samples:
-    """Generated images uint8 (N, C, H, W) and their labels int64 (N,)."""
+    """Generated images uint8 (N, C, H, W) and their labels int64 (N,), None for unconditional images."""
 
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.images)
 
     def sha256(self) -> str:
         """Hash of pixels and labels, independent of the file they came from."""
-        return sha256_arrays(images=self.images, labels=self.labels)
+        labels = {} if self.labels is None else {"labels": self.labels}
+        return sha256_arrays(images=self.images, **labels)
+
+    def class_counts(self, class_count: int) -> list[int]:
+        """Images of each class; all 0 for unconditional images, which belong to none."""
+        return np.bincount([] if self.labels is None else self.labels, minlength=class_count).tolist()  # type: ignore[no-any-return]
 
 
 def write_samples(path: Path, samples: Samples) -> None:
-    """Write an ADM-style `.npz`, uncompressed, atomically."""
+    """Write an ADM-style `.npz`, uncompressed, atomically; without `labels` where the images are unconditional."""
+    arrays: dict[str, Any] = {"arr_0": samples.images.transpose(0, 2, 3, 1)}
+    if samples.labels is not None:
+        arrays["labels"] = samples.labels
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, arr_0=samples.images.transpose(0, 2, 3, 1), labels=samples.labels)
+        np.savez(file, **arrays)
 
 
-def read_samples(path: Path) -> Samples:
-    """Read an ADM-style `.npz`; raises SamplesError, one line, for anything that is not one."""
+def read_samples(path: Path, *, labelled: bool = True) -> Samples:
+    """Read an ADM-style `.npz`; raises SamplesError, one line, for anything that is not one.
+
+    Unless `labelled`, the images are unconditional: labels that the file may hold are not read.
+    """
     path = Path(path)
     if not path.is_file():
         raise SamplesError(f"there is no samples file {path}")
@@ -51,9 +62,14 @@ def read_samples(path: Path) -> Samples:
     if "arr_0" not in headers:
         raise SamplesError(f"{path} has no array 'arr_0' with the images; it has {sorted(headers) or 'none'}")
     label_key = next((key for key in ("labels", "arr_1") if key in headers), None)
-    if label_key is None:
-        raise SamplesError(f"{path} has no labels: an integer array 'labels' or 'arr_1' of shape (N,) is needed")
+    if label_key is None and labelled:
+        raise SamplesError(
+            f"{path} has no labels: an integer array 'labels' or 'arr_1' of shape (N,) is needed; "
+            "unconditional samples are measured with --set sampling.conditioning=none"
+        )
     check_image_header(path, "arr_0", *headers["arr_0"])
+    if label_key is None or not labelled:
+        return make_samples(read_npz(path, ("arr_0",))["arr_0"], None, str(path))
     count = headers["arr_0"][0][0]
     shape, dtype = headers[label_key]
     if shape != (count,):
@@ -64,11 +80,13 @@ def read_samples(path: Path) -> Samples:
     return make_samples(arrays["arr_0"], arrays[label_key], str(path))
 
 
-def make_samples(images: np.ndarray, labels: np.ndarray, source: str) -> Samples:
-    """Check images uint8 (N, H, W, C) and integer labels (N,) and put the channels first."""
-    if labels.size and int(labels.min()) < 0:
+def make_samples(images: np.ndarray, labels: np.ndarray | None, source: str) -> Samples:
+    """Check images uint8 (N, H, W, C) and integer labels (N,) or None, and put the channels first."""
+    if labels is not None and labels.size and int(labels.min()) < 0:
         raise SamplesError(f"{source}: label {int(labels.min())} is negative; labels are class indices from 0")
-    return Samples(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.int64))
+    return Samples(
+        np.ascontiguousarray(images.transpose(0, 3, 1, 2)), None if labels is None else labels.astype(np.int64)
+    )
 
 
 def check_image_header(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -85,9 +103,9 @@ def check_image_header(path: Path, key: str, shape: tuple[int, ...], dtype: np.d
         raise SamplesError(f"{path}: {key!r} has the shape {shape}, which is beyond what is read here")
 
 
-def as_samples(images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> Samples:
-    """Check arrays given in Python; the channels may come first or last."""
-    images, labels = np.asarray(images), np.asarray(labels)
+def as_samples(images: np.ndarray, labels: np.ndarray | None, dataset: Dataset) -> Samples:
+    """Check arrays given in Python; the channels may come first or last, and unconditional images have no labels."""
+    images = np.asarray(images)
     channels, height, width = dataset.image_shape
     if images.ndim != 4:
         raise SamplesError(f"images have the shape {images.shape}; they must be (N, H, W, C) or (N, C, H, W)")
@@ -95,6 +113,9 @@ def as_samples(images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> Samp
         images = images.transpose(0, 3, 1, 2)
     if images.dtype != np.uint8:
         raise SamplesError(f"images have the dtype {images.dtype}; they must be uint8, 0 ... 255")
+    if labels is None:
+        return Samples(np.ascontiguousarray(images), None)
+    labels = np.asarray(labels)
     if labels.ndim != 1 or len(labels) != len(images) or labels.dtype.kind not in "iu":
         raise SamplesError(f"labels are {labels.dtype} {labels.shape}; {len(images)} images need as many integers")
     return Samples(np.ascontiguousarray(images), labels.astype(np.int64))
@@ -113,6 +134,8 @@ def check_samples(samples: Samples, dataset: Dataset, source: str = "the samples
         )
     if len(samples) == 0:
         raise SamplesError(f"{source} are empty")
+    if samples.labels is None:
+        return
     low, high = int(samples.labels.min()), int(samples.labels.max())
     if low < 0 or high >= dataset.class_count:
         raise SamplesError(

@@ -13,10 +13,9 @@ from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.storage import sha256_file
 from ltgen_bench.core.version import __version__
 from ltgen_bench.datasets import dataset_names, load_dataset
-from ltgen_bench.evaluation.places import EvaluationPlaces, missing_weights
+from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights
 from ltgen_bench.evaluation.provenance import PACKAGES, package_version
-from ltgen_bench.features import EXTRACTORS
-from ltgen_bench.features import missing_weights as missing_extractor_weights
+from ltgen_bench.features import EXTRACTORS, missing_weights
 from ltgen_bench.features.weights import locate_weights
 
 OPTIONAL_PACKAGES = (
@@ -51,7 +50,7 @@ def diagnose(places: EvaluationPlaces) -> dict[str, dict[str, Any]]:
         datasets[name] = [str(missing) for missing in dataset.missing_files()]
     weights = {name: _weights(name, places) for name in EXTRACTORS.names()}
     protocols = {
-        protocol.name: [str(missing) for missing in missing_weights(protocol, places).values()]
+        protocol.name: [str(missing) for missing in missing_protocol_weights(protocol, places).values()]
         for protocol in PROTOCOLS.values()
     }
     return {"machine": machine, "packages": packages, "data sets": datasets, "weights": weights, "protocols": protocols}
@@ -60,7 +59,7 @@ def diagnose(places: EvaluationPlaces) -> dict[str, dict[str, Any]]:
 def _weights(name: str, places: EvaluationPlaces) -> str:
     """Path and sha256 of an extractor's weights, or what is missing."""
     own = places.weights.get(name)
-    missing = missing_extractor_weights(name, weights=own, weights_root=places.weights_root)
+    missing = missing_weights(name, weights=own, weights_root=places.weights_root)
     if missing is not None:
         return str(missing)
     path, _ = locate_weights(name, weights=own, weights_root=places.weights_root)

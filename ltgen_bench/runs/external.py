@@ -1,27 +1,28 @@
-"""Records of samples that were made elsewhere."""
+"""Samples that were made elsewhere: measured, with a record and figures in a folder of their own."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from ltgen_bench.core.devices import cpu_threads, resolve_device
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import custom_protocol
 from ltgen_bench.core.storage import sha256_json
-from ltgen_bench.evaluation.evaluate import evaluate_samples
+from ltgen_bench.evaluation.assemble import assemble_record
+from ltgen_bench.evaluation.evaluate import Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
-from ltgen_bench.evaluation.provenance import code_state, environment, now, peak_memory_bytes
-from ltgen_bench.evaluation.record import MethodPart, MetricsPart, Record, TimingPart
+from ltgen_bench.evaluation.provenance import environment
+from ltgen_bench.evaluation.record import MethodPart, Record
 from ltgen_bench.evaluation.record_files import write_record
 from ltgen_bench.evaluation.report import write_figures
 from ltgen_bench.evaluation.sample_sources import resize_samples
 from ltgen_bench.evaluation.samples import Samples, check_samples
+from ltgen_bench.runs.preflight import preflight
 from ltgen_bench.runs.resolve import ResolvedRun
 
 
-def evaluate_foreign(
+def evaluate_external(
     samples: Samples,
     resolved: ResolvedRun,
     places: EvaluationPlaces,
@@ -32,56 +33,31 @@ def evaluate_foreign(
     seed: int | None,
     runs_dir: Path,
     out: Path | None,
-    before: Callable[[], None],
 ) -> tuple[Path, Record]:
     """Measure samples and write record and figures to `out`, by default to their own folder (`evaluated_path`).
 
-    `before` is called between the checks that need nothing and those that need data and weights.
+    Samples without labels are unconditional. What needs neither data nor weights is checked first; `source` names the
+    samples in messages.
     """
-    dataset, protocol, config = resolved.dataset, resolved.config.protocol, resolved.config
-    size, wanted = samples.images.shape[2:], dataset.image_shape[1]
+    dataset, protocol, execution = resolved.dataset, resolved.config.protocol, resolved.config.execution
+    size, wanted = samples.images.shape[2:], dataset.image_shape[1:]
     resized_from = None
-    if protocol.resize == "antialias" and size != dataset.image_shape[1:] and size[0] == size[1]:
+    if protocol.resize == "antialias" and size != wanted and size[0] == size[1]:
         resized_from = size[0]
-        samples = resize_samples(samples, wanted)
+        samples = resize_samples(samples, wanted[0])
     check_samples(samples, dataset, source)
     if len(samples) != protocol.samples:
         progress.say(f"{len(samples):,} samples instead of the protocol's {protocol.samples:,}: recorded as custom")
         protocol = custom_protocol(protocol, samples=len(samples))
-    before()
+    preflight(resolved, places, progress)
     started = time.monotonic()
-    device = resolve_device(config.execution.device)
-    with cpu_threads(config.execution.threads):
-        evaluation = evaluate_samples(
-            samples,
-            dataset,
-            protocol,
-            places=places,
-            device=device,
-            batch_size=config.execution.evaluation_batch_size,
-            progress=progress,
-            resized_from=resized_from,
-            labelled=config.sampling.conditioning == "class",
-        )
+    device = resolve_device(execution.device)
+    with cpu_threads(execution.threads):
+        evaluator = Evaluator(places, device, execution.evaluation_batch_size, progress)
+        evaluation = evaluator.measure(samples, dataset, protocol, resized_from=resized_from)
         surroundings = environment(device)  # inside: it says how many threads there were
-    record = Record(
-        method=MethodPart(name=name, title=name),
-        dataset=evaluation.dataset,
-        protocol=evaluation.protocol,
-        protocol_hash=evaluation.protocol.hash(),
-        seed=seed,
-        training=None,
-        samples=evaluation.samples,
-        extractors=evaluation.extractors,  # type: ignore[arg-type]
-        metrics=MetricsPart.model_validate(evaluation.to_dict()),
-        environment=surroundings,
-        code=code_state(),
-        timing=TimingPart(
-            created=now(),
-            evaluation_seconds=round(time.monotonic() - started, 3),
-            peak_memory_bytes=peak_memory_bytes(),
-        ),
-    )
+    method, seconds = MethodPart(name=name, title=name), {"evaluation": round(time.monotonic() - started, 3)}
+    record = assemble_record(evaluation, method, surroundings, seed=seed, seconds={**seconds})
     folder = out or evaluated_path(runs_dir, record)
     write_figures(folder, record, samples, dataset.train())
     write_record(folder / "record.json", record)

@@ -1,20 +1,20 @@
-"""What a run needs, before anything is computed."""
+"""What a run needs, before anything is computed: data, weights, device."""
 
 from __future__ import annotations
 
 from ltgen_bench.core.devices import resolve_device
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
-from ltgen_bench.evaluation.places import EvaluationPlaces, missing_weights, refuse_unused_weights
+from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights, refuse_unused_weights
 from ltgen_bench.features import download_weights, extractor_info
 from ltgen_bench.runs.resolve import ResolvedRun
 
 
-def prepare(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progress, *, evaluate: bool = True) -> None:
-    """Make sure that everything a run needs is there before anything is computed: data, weights, device.
+def preflight(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progress, *, evaluate: bool = True) -> None:
+    """Make sure that everything a run needs is there; what is missing is downloaded where that is possible.
 
-    What is missing is downloaded where that is possible. Raises MissingFileError, one line that names every file that
-    could not be had.
+    Raises MissingFileError, one line that names every file that could not be had; DeviceError for the device,
+    ConfigError for weights that nothing would use. Without `evaluate` no weights are needed.
     """
     resolve_device(resolved.config.execution.device)
     refuse_unused_weights(resolved.config.protocol, places)
@@ -24,7 +24,7 @@ def prepare(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progress,
             resolved.dataset.fetch(progress.say)
         except MissingFileError as error:
             problems.append(str(error))
-    for name, missing in missing_weights(resolved.config.protocol, places).items() if evaluate else ():
+    for name, missing in missing_protocol_weights(resolved.config.protocol, places).items() if evaluate else ():
         if name in places.weights or not extractor_info(name).downloadable:
             problems.append(f"feature extractor {name} needs {missing}")
             continue

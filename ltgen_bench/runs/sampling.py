@@ -30,15 +30,17 @@ def sample_to_file(
     seed: int,
     key: str,
     batch_size: int,
+    labelled: bool = True,
     progress: Progress | None = None,
     world: World | None = None,
     advice: str = "try a smaller --set execution.sampling_batch_size",
 ) -> Samples:
-    """Draw `count` images with uniform labels into `path`, going on from the shards of an interrupted run.
+    """Draw `count` images with uniform labels into `path`, resuming from the shards of an interrupted run.
 
     Labels and images depend on the seed and the sample's index only: not on `batch_size`, not on the number of
     processes (exactly so on the CPU; on a GPU up to its choice of kernels). `key` names the model and the sampler's
     settings: shards of another key are not touched. Every process draws its share; the first one merges the shards.
+    Unless `labelled`, the images are unconditional and the file has no labels.
     """
     world = world or World()
     progress = progress or Progress()
@@ -61,16 +63,16 @@ def sample_to_file(
                 images = method.sample(torch.from_numpy(part), sample_seeds(seed, batch))
                 _check(method, images, len(batch))
                 shard = shards / f"{batch.start:08d}-{batch.stop:08d}.npz"
-                write_samples(shard, Samples(images.cpu().numpy(), part))
+                write_samples(shard, Samples(images.cpu().numpy(), part if labelled else None))
             done += len(batch)
             progress.update(done)
     world.barrier()
     if world.is_main:
-        samples = _merge(shards, labels, method.spec.image_shape)
-        write_samples(path, samples)
+        merged = _merge(shards, count, method.spec.image_shape)
+        write_samples(path, Samples(merged, labels if labelled else None))
         shutil.rmtree(shards)
     world.barrier()
-    return read_samples(path)
+    return read_samples(path, labelled=labelled)
 
 
 def _check(method: Method, images: Any, count: int) -> None:
@@ -99,15 +101,16 @@ def _gaps(done: list[range], count: int) -> list[range]:
     return [gap for gap in gaps if len(gap)]
 
 
-def _merge(shards: Path, labels: np.ndarray, image_shape: tuple[int, int, int]) -> Samples:
+def _merge(shards: Path, count: int, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """The images of all shards, uint8 (count, C, H, W)."""
     spans = _done(shards)
-    if gaps := _gaps(spans, len(labels)):
+    if gaps := _gaps(spans, count):
         first = gaps[0]
         raise SamplesError(f"{shards} lacks the samples {first.start} to {first.stop - 1}; the same command draws them")
-    images = np.empty((len(labels), *image_shape), np.uint8)
+    images = np.empty((count, *image_shape), np.uint8)
     for span in spans:
-        if span.start >= len(labels):
+        if span.start >= count:
             continue
-        shard = read_samples(shards / f"{span.start:08d}-{span.stop:08d}.npz")
-        images[span.start : span.stop] = shard.images[: len(labels) - span.start]
-    return Samples(images, labels)
+        shard = read_samples(shards / f"{span.start:08d}-{span.stop:08d}.npz", labelled=False)
+        images[span.start : span.stop] = shard.images[: count - span.start]
+    return images

@@ -13,7 +13,7 @@ from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.core.protocol import custom_protocol, get_protocol
 from ltgen_bench.datasets import load_dataset
-from ltgen_bench.evaluation.evaluate import evaluate_samples
+from ltgen_bench.evaluation.evaluate import Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.samples import Samples
 
@@ -37,13 +37,7 @@ def test_a_run_on_mps_is_measured_on_the_cpu(tmp_path: Path) -> None:
     protocol = custom_protocol(get_protocol("digits-1k.v1"), samples=40, prd_runs=1)
 
     def measured(device: str) -> object:
-        return evaluate_samples(
-            some_samples(),
-            dataset,
-            protocol,
-            places=EvaluationPlaces(tmp_path, cache=False),
-            device=torch.device(device),
-            batch_size=64,
-        ).to_dict()
+        evaluator = Evaluator(EvaluationPlaces(tmp_path, cache=False), torch.device(device), 64)
+        return evaluator.measure(some_samples(), dataset, protocol).to_dict()
 
     assert measured("mps") == measured("cpu")

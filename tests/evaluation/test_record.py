@@ -20,6 +20,7 @@ from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.record_files import parse_record, read_record
 from ltgen_bench.runs.pipeline import Run
 from ltgen_bench.runs.resolve import resolve
+from ltgen_bench.runs.trained_models import load_trained
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,8 @@ def test_unconditional_samples_say_nothing_of_classes(tmp_path: Path) -> None:
     record = run.run_all()
     assert record.samples.labelled is False
     assert record.samples.class_counts == [0] * 10
+    with np.load(run.folder.samples) as archive:
+        assert archive.files == ["arr_0"]
     assert record.metrics.fid is not None
     assert record.metrics.label_accuracy is None
     assert record.metrics.notes["per_class"] == "unconditional samples belong to no class"
@@ -186,9 +189,9 @@ def test_raw_weights_are_those_that_the_optimiser_left(tmp_path: Path) -> None:
     raw.run_all()  # takes the other run's training
     assert read_record(raw.folder.record).samples.sha256 != read_record(averaged.folder.record).samples.sha256
     state = load_file(raw.folder.training_state)
-    method: Any = raw._trained(torch.device("cpu"))
+    method: Any = load_trained(raw.resolved, raw.folder, torch.device("cpu"))
     for name, value in method.network.state_dict().items():
         assert torch.equal(value, state[f"model.network.{name}"])
     raw.folder.training_state.unlink()
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
-        raw._trained(torch.device("cpu"))
+        load_trained(raw.resolved, raw.folder, torch.device("cpu"))

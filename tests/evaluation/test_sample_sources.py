@@ -50,6 +50,23 @@ def test_all_forms_give_the_same(tmp_path: Path) -> None:
         assert load(tmp_path, *paths).sha256() == whole.sha256(), paths
 
 
+def test_unconditional_images_need_no_labels_in_any_form(tmp_path: Path) -> None:
+    np.savez(tmp_path / "all.npz", arr_0=IMAGES)
+    np.savez(tmp_path / "labelled.npz", arr_0=IMAGES, labels=LABELS - 9)
+    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "y.npy", LABELS - 9)
+    forms = [
+        [tmp_path / "all.npz"],
+        [tmp_path / "labelled.npz"],
+        [tmp_path / "x.npy"],
+        [tmp_path / "x.npy", tmp_path / "y.npy"],
+        [write_folder(tmp_path / "folder", ("any", "name", "will do"))],
+    ]
+    found = [load_samples(paths, NAMES, tmp_path / "cache", labelled=False) for paths in forms]
+    assert all(samples.labels is None for samples in found)
+    assert len({samples.sha256() for samples in found}) == 1
+
+
 def test_a_class_may_be_absent_from_a_folder(tmp_path: Path) -> None:
     write_folder(tmp_path / "s", NAMES)
     for file in (tmp_path / "s" / "dog").iterdir():

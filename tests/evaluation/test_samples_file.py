@@ -55,6 +55,23 @@ def test_writing_and_reading_gives_the_same(tmp_path: Path) -> None:
         assert archive["arr_0"].shape == (3, 4, 4, 3)
 
 
+def test_unconditional_samples_have_no_labels(tmp_path: Path) -> None:
+    """Whether the file holds labels, and which, makes no difference: they are not read."""
+    files = [
+        save(tmp_path / "none.npz", arr_0=IMAGES),
+        save(tmp_path / "absurd.npz", arr_0=IMAGES, labels=np.full(6, -77)),
+        save(tmp_path / "other.npz", arr_0=IMAGES, labels=np.zeros((2, 3))),
+    ]
+    samples = [read_samples(file, labelled=False) for file in files]
+    assert all(each.labels is None and len(each) == 6 for each in samples)
+    assert len({each.sha256() for each in samples}) == 1
+    assert samples[0].class_counts(3) == [0, 0, 0]
+    write_samples(tmp_path / "again.npz", samples[0])
+    with np.load(tmp_path / "again.npz") as archive:
+        assert archive.files == ["arr_0"]
+    assert "--set sampling.conditioning=none" in message(tmp_path / "again.npz")
+
+
 @pytest.mark.parametrize(
     ("arrays", "part"),
     [

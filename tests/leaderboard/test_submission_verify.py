@@ -27,7 +27,7 @@ from ltgen_bench.leaderboard.submission.tolerance import disagreements, table_va
 from ltgen_bench.leaderboard.submission.untrusted import check_picture
 from ltgen_bench.leaderboard.submission.verification import read_verification, verification_path, verified_seeds
 from ltgen_bench.leaderboard.submission.verify import verify_samples
-from ltgen_bench.runs.external import evaluate_foreign
+from ltgen_bench.runs.external import evaluate_external
 from ltgen_bench.runs.resolve import resolve
 
 CLEAN = CodePart(version="0.1.0", commit="1" * 40, clean=True)
@@ -38,7 +38,7 @@ def clean_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkout that runs the tests may have changes; these tests are about something else."""
     for module in (
         "ltgen_bench.evaluation.provenance",
-        "ltgen_bench.runs.external",
+        "ltgen_bench.evaluation.assemble",
         "ltgen_bench.leaderboard.submission.verify",
     ):
         monkeypatch.setattr(f"{module}.code_state", lambda: CLEAN)
@@ -56,19 +56,21 @@ def draw_samples(path: Path, seed: int) -> Path:
 
 
 def test_unconditional_samples_are_measured_again_without_their_labels(tmp_path: Path, clean_code) -> None:
-    """As `h2t` makes them: the file holds labels, the record says that they mean nothing."""
+    """Labels that the file holds, even impossible ones, are not looked at, and their change is no other sample."""
     file, boards = draw_samples(tmp_path / "0.npz", 0), tmp_path / "leaderboards"
     layers = {"dataset": {"name": "digits-lt"}, "sampling": {"conditioning": "none", "guidance_scale": 0.0}}
     places = EvaluationPlaces(tmp_path / "data", {})
-    folder, record = evaluate_foreign(
-        read_samples(file), resolve(layers, tmp_path / "data"), places, Progress(), source="0.npz", name="Free", seed=0,
-        runs_dir=tmp_path / "runs", out=None, before=lambda: None,
+    folder, record = evaluate_external(
+        read_samples(file, labelled=False), resolve(layers, tmp_path / "data"), places, Progress(), source="0.npz",
+        name="Free", seed=0, runs_dir=tmp_path / "runs", out=None,
     )  # fmt: skip
     assert record.metrics.label_accuracy is None
     facts = {"method": "Free", "seeds_run": [0], "declaration": DECLARATION}
     submission = create_submission(
         [measured_run(folder)], make_metadata(facts, "here"), None, leaderboards=boards, data_root=tmp_path / "data"
     )
+    images = read_samples(file, labelled=False).images
+    write_samples(file, Samples(images, np.full(1000, 77)))
     _, verification = verify_samples(submission, file, leaderboards=boards, places=places, device="cpu")
     assert "label_accuracy" not in {k for k, v in verification.measured.items() if v is not None}
     assert list(verified_seeds(boards, submission)) == [0]
@@ -143,9 +145,7 @@ def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_cod
 
     change(folder, 1, better)
     again = SimpleNamespace(to_dict=submission.records[1].metrics.model_dump, dataset=submission.records[1].dataset)
-    monkeypatch.setattr(
-        "ltgen_bench.leaderboard.submission.verify.evaluate_samples", lambda *_, **__: again
-    )  # known by now
+    monkeypatch.setattr("ltgen_bench.evaluation.evaluate.Evaluator.measure", lambda *_, **__: again)  # known by now
     assert list(verified_seeds(boards, validate_submission(folder))) == []
     line = refused(monkeypatch, capsys, "verify", folder, "--samples", files[1], "--leaderboards", boards, *data)
     assert "seed 1: fid is" in line
@@ -156,9 +156,9 @@ def test_what_is_not_in_the_table_is_measured_again_too(tmp_path: Path, clean_co
     """Numbers of single classes, of groups, of copies, and a confusion table that went missing."""
     file, boards = draw_samples(tmp_path / "0.npz", 0), tmp_path / "leaderboards"
     places = EvaluationPlaces(tmp_path / "data", {})
-    run, _ = evaluate_foreign(
+    run, _ = evaluate_external(
         read_samples(file), resolve({"dataset": {"name": "digits-lt"}}, tmp_path / "data"), places, Progress(),
-        source="0.npz", name="Gan", seed=0, runs_dir=tmp_path / "runs", out=None, before=lambda: None,
+        source="0.npz", name="Gan", seed=0, runs_dir=tmp_path / "runs", out=None,
     )  # fmt: skip
     facts = {"method": "Gan", "seeds_run": [0], "declaration": DECLARATION}
     folder = create_submission(

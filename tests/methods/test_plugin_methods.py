@@ -87,6 +87,22 @@ def test_a_method_of_four_functions(run: Cli, tmp_path: Path) -> None:
     assert len((folder / "stats.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_method_that_counts_its_parameters_is_not_taken_for_a_diffusion_method(run: Cli, tmp_path: Path) -> None:
+    """It has no steps, no sampler and no network evaluations of ours, whatever `facts` says."""
+    facts = """
+    def facts(self):
+        return {"network_parameters": 3}
+"""
+    plugin = write(tmp_path / "gan.py", FOUR_FUNCTIONS + facts, "gan", 60)
+    code, out, err = run("run", "--plugin", plugin, "--method", "plain-gan", *QUICK_OPTIONS, "--json", "--quiet")
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["method"]["facts"] == {"network_parameters": 3}
+    assert record["training"] is None
+    assert record["samples"]["sampler"] is None
+    assert record["samples"]["network_evaluations"] is None
+
+
 def test_a_save_that_goes_elsewhere_is_said(run: Cli, tmp_path: Path) -> None:
     """numpy.savez writes to another name than the one it is given."""
     source = FOUR_FUNCTIONS.replace("torch.save({", "__import__('numpy').savez(path, **{").replace("}, path)", "})")

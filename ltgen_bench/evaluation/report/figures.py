@@ -32,10 +32,9 @@ def write_figures(folder: Path, record: Record, samples: Samples, training: Imag
     import matplotlib.pyplot as plt
 
     dataset, memorisation = record.dataset, record.metrics.memorisation
-    named = record.samples.labelled
-    order = "head to tail (n: training images)" if named else "unconditional"
+    order = "unconditional" if samples.labels is None else "head to tail (n: training images)"
     title = f"{record.method.title or record.method.name} on {dataset.name}: samples, {order}"
-    if named:
+    if samples.labels is not None:
         grid = sample_grid(samples.images, samples.labels, dataset.class_names, dataset.class_counts, title=title)
         figures: dict[str, Any] = {"samples.png": grid, "per-class.png": per_class_bars(record)}
     else:

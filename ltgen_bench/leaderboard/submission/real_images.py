@@ -24,12 +24,12 @@ Pixels = NDArray[np.uint8]
 
 def reference_copies(images: Pixels, dataset: Dataset, *, device: str = "cpu") -> int:
     """How many of `images` (N, C, H, W) are reference images that are not in the training set."""
-    reference = dataset.reference_set().images
-    unseen = np.flatnonzero(rows_of_equal_images(reference, dataset.train().images) < 0)
+    reference = dataset.reference_set()
+    unseen = np.flatnonzero(rows_of_equal_images(reference, dataset.train()) < 0)
     queries = _channels_last(images)
     nearest = np.full(len(queries), np.inf)
     for start in range(0, len(unseen), _IMAGES_AT_ONCE):
-        others = _channels_last(reference[unseen[start : start + _IMAGES_AT_ONCE]])
+        others = _channels_last(reference.images[unseen[start : start + _IMAGES_AT_ONCE]])
         nearest = np.minimum(nearest, nearest_in_pixels(queries, others, device=device).distances)
     return int((nearest <= COPY_DISTANCE).sum())
 

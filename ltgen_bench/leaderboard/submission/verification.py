@@ -70,7 +70,7 @@ def read_untrusted_samples(path: Path, record: Record) -> Samples:
     shape = npz_headers(path).get("arr_0", ((), None))[0]
     if shape != wanted:
         raise SamplesError(f"{path}: 'arr_0' has the shape {shape}; the record's samples have {wanted}")
-    return read_samples(path)
+    return read_samples(path, labelled=record.samples.labelled)
 
 
 def find_record(submission: Submission, samples: Samples, source: str) -> int:

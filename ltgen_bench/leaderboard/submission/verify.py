@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ltgen_bench.core.devices import measuring_device, resolve_device
 from ltgen_bench.core.progress import Progress
-from ltgen_bench.evaluation.evaluate import evaluate_samples
+from ltgen_bench.evaluation.evaluate import Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.provenance import code_state, environment, now
 from ltgen_bench.leaderboard.submission.departures import dataset_of
@@ -49,16 +49,8 @@ def verify_samples(
             f"{submission.path}: seed {seed}: {copies:,} of {len(samples):,} samples are reference images outside of "
             "the training set, which no model trained on it can have made: no verification"
         )
-    evaluation = evaluate_samples(
-        samples,
-        dataset,
-        record.protocol,
-        places=places,
-        device=chosen,
-        batch_size=batch_size,
-        progress=progress,
-        labelled=record.samples.labelled,
-    )
+    evaluator = Evaluator(places, chosen, batch_size, progress or Progress())
+    evaluation = evaluator.measure(samples, dataset, record.protocol)
     metrics = evaluation.to_dict()
     measured = metric_values(metrics)
     if evaluation.dataset != record.dataset:
