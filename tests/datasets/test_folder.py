@@ -5,18 +5,16 @@ import importlib.util
 import os
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REAL_IMAGES
 from PIL import Image
 
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import ConfigError, DataError, StorageError
 from ltgen_bench.datasets import decoding, load_dataset
 from ltgen_bench.datasets.sets.folder import slug
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def picture(seed, size=(6, 6), mode="RGB"):
@@ -431,13 +429,12 @@ def test_slugs(tmp_path):
     assert slug(tmp_path / "日本") == "images"
 
 
-@pytest.mark.shared_data
-@pytest.mark.skipif(not (SHARED / "cifar10_jpeg_train.npz").is_file(), reason="no ../shared/data")
+@pytest.mark.shared
 def test_real_images(tmp_path):
-    specification = importlib.util.spec_from_file_location("unpack", SHARED / "unpack.py")
+    specification = importlib.util.spec_from_file_location("unpack", REAL_IMAGES / "unpack.py")
     unpack = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(unpack)
-    files, labels, classes = unpack.load(SHARED / "cifar10_jpeg_train.npz")
+    files, labels, classes = unpack.load(REAL_IMAGES / "cifar10_jpeg_train.npz")
     root = tmp_path / "cifar10-jpeg"
     for i in range(0, 50_000, 100):
         (root / classes[labels[i]]).mkdir(parents=True, exist_ok=True)

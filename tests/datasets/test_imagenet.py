@@ -3,10 +3,10 @@
 import dataclasses
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REAL_IMAGES
 from PIL import Image
 
 from ltgen_bench.core.config import DatasetConfig
@@ -17,7 +17,6 @@ from ltgen_bench.datasets.image_lists import parse
 from ltgen_bench.datasets.sets.imagenet import _IMAGE, ImageNetLT
 from ltgen_bench.datasets.source_manifest import load_source_manifest
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WNIDS = ("n01440764", "n01443537", "n01484850")
 COUNTS = (5, 3, 1)
 
@@ -183,15 +182,14 @@ def test_folders_that_lack_something(tmp_path):
             MissingFileError)  # fmt: skip
 
 
-@pytest.mark.shared_data
-@pytest.mark.skipif(not (SHARED / "ImageNet_LT_val.txt").is_file(), reason="no ../shared/data")
+@pytest.mark.shared
 def test_the_real_validation_list_and_counts():
     manifest = load_source_manifest("imagenet-lt")
-    path = SHARED / "ImageNet_LT_val.txt"
+    path = REAL_IMAGES / "ImageNet_LT_val.txt"
     assert hashlib.md5(path.read_bytes()).hexdigest() == manifest.file("ImageNet_LT_val.txt").md5
     entries = parse(path, path.read_text(), _IMAGE, 1000, 20_000)
     assert np.bincount([label for _, label in entries]).tolist() == [20] * 1000
     assert all(manifest.class_names[label].split()[0] == match.group(1) for match, label in entries)
     assert len({match.group() for match, _ in entries}) == 20_000
-    counts = json.loads((SHARED / "ImageNet_LT_train_counts.json").read_text())
+    counts = json.loads((REAL_IMAGES / "ImageNet_LT_train_counts.json").read_text())
     assert manifest.class_counts == tuple(counts)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REAL_IMAGES
 from PIL import Image
 
 from ltgen_bench.core.config import DatasetConfig
@@ -14,7 +15,6 @@ from ltgen_bench.datasets.longtail import exponential_counts
 from ltgen_bench.datasets.sets.tinyimagenet import TinyImageNetLT
 from ltgen_bench.datasets.source_manifest import load_source_manifest
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WNIDS = ("n01443537", "n01629819", "n01641577")
 COUNTS = (6, 3, 1)
 
@@ -81,10 +81,9 @@ def test_the_counts_are_exponential():
     assert data.class_names[0] == "n01443537 goldfish"
 
 
-@pytest.mark.shared_data
-@pytest.mark.skipif(not (SHARED / "tinyimagenet_lt_if100_train.npz").is_file(), reason="no ../shared/data")
+@pytest.mark.shared
 def test_the_counts_are_those_of_the_shared_cut():
-    with np.load(SHARED / "tinyimagenet_lt_if100_train.npz", allow_pickle=False) as pack:
+    with np.load(REAL_IMAGES / "tinyimagenet_lt_if100_train.npz", allow_pickle=False) as pack:
         counts, wnids = np.bincount(pack["label"]), pack["classes"].tolist()
     manifest = load_source_manifest("tinyimagenet-lt")
     assert manifest.class_counts == tuple(counts)

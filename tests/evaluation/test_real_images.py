@@ -2,6 +2,7 @@
 
 As a script it prints the table in `ltgen_bench/metrics/README.md`:
 
+    export LTGEN_BENCH_SHARED=../shared PYTHONPATH=tests
     python tests/evaluation/test_real_images.py --images 10000 --cache data/.cache/features
 """
 
@@ -19,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import REAL_IMAGES
 from PIL import Image, ImageFilter
 
 from ltgen_bench.features import FeatureCache, extract_features, load_extractor
 from ltgen_bench.metrics import FeatureArrays, MemorisationInputs, MetricReport, MetricSettings, compute_metrics
 from ltgen_bench.metrics.label_check import label_warning
 
-PACKS = Path(__file__).resolve().parents[3] / "shared" / "data"
 CLASSES = 10
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 GROUPS = {"many": [0, 1, 2], "medium": [3, 4, 5, 6], "few": [7, 8, 9]}
@@ -46,12 +47,12 @@ class Images:
 
 def load_pack(name: str, chosen: Callable[[np.ndarray], np.ndarray]) -> Images:
     """The images of a pack whose row numbers `chosen(labels)` names."""
-    specification = importlib.util.spec_from_file_location("unpack", PACKS / "unpack.py")
+    specification = importlib.util.spec_from_file_location("unpack", REAL_IMAGES / "unpack.py")
     assert specification is not None
     assert specification.loader is not None
     unpack = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(unpack)
-    files, labels, _ = unpack.load(PACKS / name)
+    files, labels, _ = unpack.load(REAL_IMAGES / name)
     labels = np.asarray(labels, np.int64)
     rows = chosen(labels)
     decoded = [np.asarray(Image.open(io.BytesIO(files[row])).convert("RGB")) for row in rows]
@@ -182,7 +183,7 @@ def copies(report: MetricReport, space: str) -> float:
     return float(report.memorisation[space]["fraction"])
 
 
-@pytest.mark.shared_data
+@pytest.mark.shared
 @pytest.mark.slow
 def test_each_metric_moves_the_way_its_definition_says(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite_pytorch")

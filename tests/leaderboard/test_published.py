@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import SHARED
 
 from ltgen_bench.core.errors import RecordError
 from ltgen_bench.leaderboard.published import published_rows, read_published
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "leaderboards" / "published"
-PAPER = ROOT.parent / "shared" / "paper" / "coral.txt"
+PAPER = SHARED / "paper" / "coral.txt"
 
 # The paper's names of data sets, in the order of its headings, and ours.
 PAPER_TABLES = {
@@ -46,8 +47,7 @@ def tables_in_the_paper(text: str) -> dict[tuple[int, str], dict[str, list[float
     return found
 
 
-@pytest.mark.shared_data
-@pytest.mark.skipif(not PAPER.is_file(), reason="needs the paper's text")
+@pytest.mark.shared
 def test_every_number_is_the_papers() -> None:
     printed = tables_in_the_paper(PAPER.read_text(encoding="utf-8"))
     (coral,) = [publication for publication in read_published(PUBLISHED) if publication.source.key == "CORAL"]
