@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-# Packs of real images and the paper's text, which the repository does not hold; tests that need them are skipped without.
+# Real images and the paper's text, which the repository does not hold; tests that need them are skipped without them.
 SHARED = Path(os.environ.get("LTGEN_BENCH_SHARED") or "no-shared-folder")
 REAL_IMAGES = SHARED / "data"
 
