@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ltgen_bench.core.errors import ConfigError, MissingExtraError, UnknownNameError, did_you_mean
 
-# Classes of the library that are no loss of one batch of embeddings with whatever labels it has.
+# Classes of the library that are not a loss of one batch of embeddings with whatever labels it has.
 _NO_LOSSES = {
     "BaseMetricLossFunction",
     "GenericPairLoss",

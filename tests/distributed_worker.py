@@ -108,7 +108,7 @@ def main(folder: Path) -> None:
     broken._loss_module._losses = lambda batch: {k: v * nan for k, v in losses(batch).items()}  # type: ignore[assignment]
     try:
         broken.run()
-    except TrainingError as error:  # on both processes, or this one would wait for ever
+    except TrainingError as error:  # on both processes, or this one would wait forever
         (folder / f"broken-{world.rank}").write_text(str(error))
     world.barrier()
     late_sampling(folder)

@@ -119,12 +119,13 @@ def _class_indices(root: Path, folders: Sequence[str], class_names: Sequence[str
     for name in folders:
         if name not in by_name and name not in by_index:
             raise SamplesError(
-                f"class folder {shown(root / name)} is no class of the data set and no index below {len(class_names)}; "
+                f"class folder {shown(root / name)} is neither a class of the data set nor an index below "
+                f"{len(class_names)}; "
                 f"{did_you_mean(name, class_names)}"
             )
     unnamed = next(name for name in folders if name not in by_name)
     unnumbered = next(name for name in folders if name not in by_index)
     raise SamplesError(
-        f"{shown(root)} mixes class names and indices: {shown(root / unnamed)} is no class of the data set and "
-        f"{shown(root / unnumbered)} no index below {len(class_names)}; name all folders in one of the two ways"
+        f"{shown(root)} mixes class names and indices: {shown(root / unnamed)} is not a class of the data set and "
+        f"{shown(root / unnumbered)} is not an index below {len(class_names)}; name all folders in one of the two ways"
     )

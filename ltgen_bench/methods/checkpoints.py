@@ -1,6 +1,6 @@
 """Checkpoints as safetensors: tensors and a JSON header, nothing that could be executed.
 
-Two kinds: a *model* (the EMA weights that sampling needs) and a *training state* (everything that going on exactly
+Two kinds: a *model* (the EMA weights that sampling needs) and a *training state* (everything that resuming exactly
 needs: weights, EMA, optimiser, gradient scaler, step). Both carry an identity in their header and are refused when it
 is another one. Both are written beside the old file and renamed, so a full disk leaves the old one intact.
 """
@@ -37,7 +37,7 @@ def load_model(path: Path, network: nn.Module, identity: Mapping[str, Any]) -> N
 
 
 def load_initial(path: Path, network: nn.Module, identity: Mapping[str, Any]) -> None:
-    """Load the weights of another method's model of the same network, to go on training from them.
+    """Load the weights of another method's model of the same network, to start training from them.
 
     Raises CheckpointError when network, image shape or class count differ; the method may.
     """

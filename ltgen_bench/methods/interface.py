@@ -79,7 +79,7 @@ class Method(ABC):
 
     @abstractmethod
     def fit(self, train_set: ImageSet, context: FitContext) -> None:
-        """Train on uint8 images (N, C, H, W) with int64 labels (N,); going on from `context.folder` if it can."""
+        """Train on uint8 images (N, C, H, W) with int64 labels (N,); resuming from `context.folder` if it can."""
 
     @abstractmethod
     def sample(self, labels: Tensor, seeds: Sequence[int]) -> Tensor:

@@ -23,7 +23,7 @@ class DiffusionModel(Method):
 
     `self.network(x_t, t, labels)` gives `.noise` (B, C, H, W) and `.bottleneck` (B, channels). `self.schedule` has the
     coefficient tables, `self.class_counts` the training images of each class, int64 (classes,) on the device. Further
-    trainable modules come from `extra_modules`; they are trained and checkpointed, and are no part of sampling.
+    trainable modules come from `extra_modules`; they are trained and checkpointed, and have no part in sampling.
 
     `in_batch` is True where the loss of one image depends on what the network makes of the others: such a method
     gathers that over the processes (`methods.gather_with_gradient`), and gradient accumulation is refused.

@@ -164,7 +164,7 @@ class Trainer:
         return norm
 
     def _interrupted(self, stop: threading.Event, last: bool) -> bool:
-        """Whether to stop now; all processes must answer alike, or the others would wait for this one for ever."""
+        """Whether to stop now; all processes must answer alike, or the others would wait for this one forever."""
         if self.world.size == 1:
             return stop.is_set()
         if self.state.step % _AGREE_EVERY and not last:

@@ -1,7 +1,7 @@
 """A run's folder: `runs/<dataset>/<method>/<config hash>-s<seed>/`, owned by one process at a time.
 
 The folder belongs to one configuration. Another one is refused with the difference shown; a second start of the same
-one goes on where the first stopped.
+one continues where the first stopped.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RunFolder:
             if changes:
                 raise ConfigError(
                     f"{self.path} holds a run with another configuration ({'; '.join(changes)}); "
-                    "choose another --run-dir, or go on with the old values"
+                    "choose another --run-dir, or keep the old values"
                 )
         else:
             write_text(self.config, config.to_toml())

@@ -78,7 +78,7 @@ class Run:
             return record or read_record(self.folder.record)
 
     def _refuse_other_weights(self, record: Record) -> None:
-        """Weights are no part of the configuration, so a finished run may be asked for with others than it has."""
+        """Weights are not part of the configuration, so a finished run may be asked for with others than it has."""
         for name, measured in {part.name: part.weights_sha256 for part in record.extractors.values()}.items():
             given = self.places.weights.get(name)
             found = weights_sha256(name, weights=given, weights_root=self.places.weights_root)

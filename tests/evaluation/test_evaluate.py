@@ -1,4 +1,4 @@
-"""The evaluation stage in Python: arrays that are none, and devices that it cannot compute on."""
+"""The evaluation stage in Python: arrays of the wrong kind, and devices that it cannot compute on."""
 
 from __future__ import annotations
 

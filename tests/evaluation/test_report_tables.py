@@ -65,7 +65,7 @@ def test_what_a_reader_sees() -> None:
     assert "0.7800 ± 0.1000" in text  # KID in thousandths, and the classes' as well
     assert "-0.7000" in text
     assert "10.60" in text
-    assert "[bold]dog" in text  # a class name is no markup
+    assert "[bold]dog" in text  # a class name is not markup
     assert "f8, f1_8: too few" in text
     assert "kid_std: odd" in text
     assert "not asked for" not in text

@@ -1,4 +1,4 @@
-"""`evaluate` that is killed while it extracts features goes on from its cache, and ends with the same record."""
+"""`evaluate` that is killed while it extracts features continues from its cache, and ends with the same record."""
 
 from __future__ import annotations
 

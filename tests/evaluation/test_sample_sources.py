@@ -84,7 +84,9 @@ def test_folders_are_all_names_or_all_indices(tmp_path: Path) -> None:
 
     assert labels("0", "1", "2") == [0, 0, 1, 1, 2, 2]
     assert labels("1", "2", "3") == [0, 0, 1, 1, 2, 2]
-    with pytest.raises(UserError, match=r"mixes class names and indices: \S+/0 is no class .* \S+/3 no index below 3"):
+    with pytest.raises(
+        UserError, match=r"mixes class names and indices: \S+/0 is not a class .* \S+/3 is not an index below 3"
+    ):
         labels("0", "1", "3")
 
 
@@ -100,7 +102,7 @@ def test_folders_are_all_names_or_all_indices(tmp_path: Path) -> None:
         (lambda root: [save(root / "x.npy", IMAGES / 2), save(root / "y.npy", LABELS)], "images are uint8"),
         (lambda root: [save(root / "x.npy", IMAGES), truncated(root / "y.npy")], "says 48 bytes and stores 40"),
         (lambda root: [write_folder(root / "f", ("cat", "dgo", "owl"))], "did you mean 'dog'?"),
-        (lambda root: [write_folder(root / "f", ("0", "1", "3"))], "no index below 3"),
+        (lambda root: [write_folder(root / "f", ("0", "1", "3"))], "nor an index below 3"),
         (lambda root: [write_folder(root / "f", ("cat", "1", "owl"))], "mixes class names and indices"),
         (lambda root: [corrupt(write_folder(root / "f", NAMES) / "dog" / "2.png")], "2.png"),
     ],

@@ -168,7 +168,7 @@ def test_a_module_beside_the_plug_in_counts_and_libraries_do_not(run: Cli, tmp_p
     (tmp_path / "levels_helped.py").write_text("def level(): return 99\n")
     del sys.modules["levels_helped"]
     assert "another version of method" in refused(run(*line))
-    # a base class from a library is no code of the plug-in's: an update of Python or PyTorch changes nothing
+    # a base class from a library is not the plug-in's code: an update of Python or PyTorch changes nothing
     before = run(
         "run", "--plugin", write(tmp_path / "mixed.py", MIXED, "mixed", 1), "--method", "plain-mixed", "--dry-run"
     )

@@ -49,7 +49,7 @@ def test_a_nan_loss_stops_with_its_step_and_keeps_the_checkpoint(log_every: int,
     header, tensors = read(trainer.state_path)
     assert header["step"] == 5
     assert all(bool(torch.isfinite(value).all()) for value in tensors.values())
-    make_trainer(run, tmp_path).run()  # and goes on from there
+    make_trainer(run, tmp_path).run()  # and continues from there
 
 
 def test_a_nan_loss_before_any_checkpoint(tmp_path: Path) -> None:
