@@ -10,6 +10,7 @@ import typer
 from ltgen_bench.cli import options as o
 from ltgen_bench.cli.layers import configuration_layers
 from ltgen_bench.cli.output import print_json, print_tables
+from ltgen_bench.core.choices import Conditioning
 from ltgen_bench.core.config import merge
 from ltgen_bench.core.errors import ConfigError
 
@@ -106,7 +107,7 @@ def evaluate(
             reference_path=reference_path, image_size=image_size, protocol=protocol, features=features, device=device,
         )  # fmt: skip
         # unconditional samples have no guidance, whatever the data set's recipe says
-        unconditional = (layers.get("sampling") or {}).get("conditioning") == "none"
+        unconditional = (layers.get("sampling") or {}).get("conditioning") == Conditioning.NONE
         layers = merge(layers, {"sampling": {"guidance_scale": 0.0}} if unconditional else {})
     if resize is not None:
         layers = merge(layers, {"protocol": {"resize": resize}})

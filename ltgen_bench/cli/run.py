@@ -180,7 +180,7 @@ def sample(
     if as_json:
         print_json({"samples": str(path), "sha256": digest})
     else:
-        free = " --set sampling.conditioning=none" if work.config.sampling.conditioning == "none" else ""
+        free = "" if work.config.sampling.labelled else " --set sampling.conditioning=none"
         print_tables(
             [f"samples  {path}", f"next     ltgen-bench evaluate {path} --dataset {work.config.dataset.name}{free}"]
         )

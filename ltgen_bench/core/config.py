@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ltgen_bench.core.choices import Conditioning, ModelWeights, SamplerName
 from ltgen_bench.core.errors import ConfigError, did_you_mean
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.core.storage import sha256_json
@@ -95,19 +96,19 @@ class TrainingConfig(Section):
 class SamplingConfig(Section):
     """How images are drawn from a trained diffusion model; `null` takes the protocol's default."""
 
-    sampler: Literal["ddpm", "ddim", "dpm-solver++2m"] | None = None
+    sampler: SamplerName | None = None
     steps: Positive | None = None
-    conditioning: Literal["class", "none"] = "class"  # none: unconditional samples, which have no class
+    conditioning: Conditioning = Conditioning.CLASS  # none: unconditional samples, which have no class
     guidance_scale: float = Field(0.0, ge=0)  # w in eps_c + w (eps_c - eps_u)
     clip_x0: bool | None = None
     eta: float = Field(0.0, ge=0, le=1)  # DDIM's share of fresh noise
     precision: Precision = "fp32"
-    weights: Literal["ema", "raw"] = "ema"
+    weights: ModelWeights = ModelWeights.EMA
 
     @property
     def labelled(self) -> bool:
         """Whether images are drawn for classes; unconditional ones belong to none."""
-        return self.conditioning == "class"
+        return self.conditioning is Conditioning.CLASS
 
     @property
     def network_evaluations(self) -> int:

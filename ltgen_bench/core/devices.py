@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from ltgen_bench.core.errors import DeviceError
 
+KINDS = ("cpu", "cuda", "mps")
 
-def resolve_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device called `name`; `auto` is CUDA where there is one, else the CPU. Raises DeviceError if it is not."""
+
+def resolve_device(
+    name: str, local_rank: int = 0, *, what: str = "execution.device", kinds: Sequence[str] = KINDS
+) -> torch.device:
+    """The device called `name`; `auto` is CUDA where there is one, else the CPU.
+
+    Raises DeviceError, about the setting `what`, for one that is not there or not of the `kinds` that can be used.
+    """
     if name == "auto":
         return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"execution.device {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from None
+        raise DeviceError(f"{what} {name!r} is not a device; use {_shown(kinds)}") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise DeviceError("execution.device is cuda and PyTorch sees no CUDA device here; use --device cpu or auto")
+            raise DeviceError(f"{what} is cuda and PyTorch sees no CUDA device here; use --device cpu or auto")
         index = local_rank if device.index is None else device.index
         if index >= torch.cuda.device_count():
-            raise DeviceError(
-                f"execution.device is cuda:{index} and there are {torch.cuda.device_count()} CUDA devices"
-            )
+            raise DeviceError(f"{what} is cuda:{index} and there are {torch.cuda.device_count()} CUDA devices")
         return torch.device("cuda", index)
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise DeviceError(f"execution.device {name!r} is not supported; use auto, cpu, cuda, cuda:N or mps")
+    if device.type not in kinds:
+        raise DeviceError(f"{what} {name!r} is not supported; use {_shown(kinds)}")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("execution.device is mps and PyTorch cannot use it here; use --device cpu")
+        raise DeviceError(f"{what} is mps and PyTorch cannot use it here; use --device cpu")
     return device
+
+
+def _shown(kinds: Sequence[str]) -> str:
+    return "auto, cpu, cuda, cuda:N or mps" if "mps" in kinds else "auto, cpu, cuda or cuda:N"
 
 
 def measuring_device(device: torch.device) -> torch.device:

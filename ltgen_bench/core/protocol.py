@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.core.errors import UnknownNameError, did_you_mean
 from ltgen_bench.core.storage import sha256_json
 
@@ -29,7 +30,7 @@ class Protocol(BaseModel):
     # samples
     samples: Count = 50_000
     label_policy: Literal["uniform"] = "uniform"  # i.i.d. uniform over the classes, drawn from each sample's seed
-    sampler: Literal["ddpm", "ddim", "dpm-solver++2m"] = "ddpm"  # what our own runs use unless their recipe says more
+    sampler: SamplerName = SamplerName.DDPM  # what our own runs use unless their recipe says more
     sampler_steps: Count = 1000
     clip_x0: bool = False
     # reference
@@ -72,7 +73,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="digits-1k.v1",
             summary="The embedded default: 1,000 digits of 8x8 px in the bundled digits network; no download.",
             samples=1000,
-            sampler="ddim",
+            sampler=SamplerName.DDIM,
             sampler_steps=25,
             clip_x0=True,
             extractor="digits-cnn",
@@ -88,7 +89,7 @@ PROTOCOLS: dict[str, Protocol] = {
             summary="digits-1k.v1 with the same number of images seen by every method: 64,000 (1,000 batches of 64).",
             training_images=64_000,
             samples=1000,
-            sampler="ddim",
+            sampler=SamplerName.DDIM,
             sampler_steps=25,
             clip_x0=True,
             extractor="digits-cnn",
@@ -114,7 +115,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="offline-10k.v1",
             summary="Any RGB image set without a download: 10,000 samples, 50-step DDIM, EfficientNet-Lite0 features.",
             samples=10_000,
-            sampler="ddim",
+            sampler=SamplerName.DDIM,
             sampler_steps=50,
             extractor="efficientnet-lite0",
             manifold_extractor="efficientnet-lite0",

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.core.errors import ConfigError, DataError, MissingFileError
 from ltgen_bench.core.storage import MissingFile, sha256_arrays
 
@@ -93,7 +94,7 @@ class Groups:
 
     def as_dict(self) -> dict[str, tuple[int, ...]]:
         """The three groups by the keys `many`, `medium`, `few`, in this order."""
-        return {"many": self.many, "medium": self.medium, "few": self.few}
+        return {Group.MANY: self.many, Group.MEDIUM: self.medium, Group.FEW: self.few}
 
 
 @dataclass(frozen=True)

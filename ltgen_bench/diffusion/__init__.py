@@ -15,13 +15,12 @@ from ltgen_bench.diffusion.samplers import (
 from ltgen_bench.diffusion.schedule import DiffusionSchedule, linear_schedule
 from ltgen_bench.diffusion.spacing import SPACINGS, Spacing, step_indices
 from ltgen_bench.diffusion.unet import UNet, UNetOutput
-from ltgen_bench.diffusion.unet_config import UNET_PRESETS, UNetConfig, unet_preset
+from ltgen_bench.diffusion.unet_config import UNetConfig
 
 __all__ = [
     "NO_LABEL",
     "SAMPLERS",
     "SPACINGS",
-    "UNET_PRESETS",
     "BatchInvariant",
     "DiffusionSchedule",
     "ExponentialMovingAverage",
@@ -41,5 +40,4 @@ __all__ = [
     "sample_dpm_solver_pp_2m",
     "step_indices",
     "to_uint8",
-    "unet_preset",
 ]

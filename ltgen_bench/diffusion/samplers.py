@@ -26,6 +26,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
 from ltgen_bench.diffusion.guidance import NoiseModel, guided_noise
 from ltgen_bench.diffusion.noise import NoiseSource
@@ -178,7 +179,7 @@ class Sampler(Protocol):
 
 
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
-    {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpm-solver++2m": sample_dpm_solver_pp_2m}
+    {SamplerName.DDPM: sample_ddpm, SamplerName.DDIM: sample_ddim, SamplerName.DPM_SOLVER: sample_dpm_solver_pp_2m}
 )
 
 

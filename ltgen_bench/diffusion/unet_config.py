@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
+from ltgen_bench.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -57,26 +57,3 @@ class UNetConfig:
     def embedding_channels(self) -> int:
         """Width of the embedding of time and class: 512 for the 32-pixel network."""
         return 4 * self.base_channels
-
-
-# Image channels, image size and class count are the data set's; the numbers here stand in until it is known.
-_PRESETS = {
-    # Ho et al. 2020 on CIFAR-10; attention at 16x16.
-    "cifar32": UNetConfig(3, 32, 10),
-    # The same widths with attention at 16x16, which is the third level of 64x64 images.
-    "image64": UNetConfig(3, 64, 5, attention_levels=(2,)),
-    # Small enough to train in a minute on one core; attention at 4x4.
-    "tiny8": UNetConfig(1, 8, 10, base_channels=32, channel_multipliers=(1, 2), residual_blocks=1, norm_groups=8),
-}
-
-UNET_PRESETS: tuple[str, ...] = tuple(_PRESETS)
-
-
-def unet_preset(name: str, image_channels: int, image_size: int, class_count: int) -> UNetConfig:
-    """The named sizes for images and classes of this data set.
-
-    Raises UnknownNameError for a name that is not a preset and ConfigError for an image size that does not divide.
-    """
-    if name not in _PRESETS:
-        raise UnknownNameError(f"no U-Net preset {name!r}; {did_you_mean(name, _PRESETS)}")
-    return replace(_PRESETS[name], image_channels=image_channels, image_size=image_size, class_count=class_count)

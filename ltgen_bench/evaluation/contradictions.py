@@ -1,7 +1,7 @@
 """Everything in a record that follows from other things in it, computed again.
 
-The record's own validation covers lengths, sums and hashes. Here are the metrics that are means or sums of others, and
-the settings that stand in two places.
+Two depths: `inconsistencies` hold for any record, and none is written or read with one; `contradictions` are what a
+submission must be free of, such as metrics that are not the means of others, and settings that differ in two places.
 """
 
 from __future__ import annotations
@@ -12,16 +12,91 @@ from typing import Any
 
 import numpy as np
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.core.config import RunConfig, build
 from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.seeding import uniform_labels
-from ltgen_bench.evaluation.record import Record
+from ltgen_bench.core.storage import sha256_json
+from ltgen_bench.evaluation.record import HEADLINE_METRICS, MetricsPart, Record
 
 MAX_DERIVED_SAMPLES = 10_000_000  # labels are drawn again up to here; a custom protocol may claim any number
 # Sums of float64 in another order differ in the last digits only.
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 # Labels that are uniform look less uniform than this once in 10^9 submissions.
 UNIFORMITY_P_VALUE = 1e-9
+# What the numbers of groups and classes can be.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("fid", "fid_floor", "density", "n_generated", "n_reference"), (0.0, 1e100)),
+    **dict.fromkeys(("f8", "f1_8", "precision", "recall", "coverage", "label_accuracy"), (0.0, 1.0)),
+    "inception_score": (1.0, 1e100),
+}
+
+
+def inconsistencies(record: Record) -> Iterator[str]:
+    """One line for every impossible length, sum, hash or range; a record with one is neither written nor read."""
+    yield from _lengths_and_sums(record)
+    yield from _protocol_and_hashes(record)
+    yield from _ranges(record.metrics)
+
+
+def _lengths_and_sums(record: Record) -> Iterator[str]:
+    dataset, samples, metrics = record.dataset, record.samples, record.metrics
+    classes = len(dataset.class_names)
+    if len(dataset.class_counts) != classes:
+        yield "dataset.class_counts has another length than class_names"
+    if sum(dataset.class_counts) != dataset.total:
+        yield "dataset.total is not the sum of class_counts"
+    if len(dataset.reference.class_counts) != classes:
+        yield "dataset.reference.class_counts has another length"
+    if sorted(index for group in dataset.groups.values() for index in group) != list(range(classes)):
+        yield "dataset.groups do not hold every class once"
+    if len(samples.class_counts) != classes:
+        yield "samples.class_counts has another length than class_names"
+    if sum(samples.class_counts) != (samples.count if samples.labelled else 0):
+        yield "samples.count is not the sum of class_counts"
+    if metrics.per_class.n_generated != samples.class_counts:
+        yield "metrics.per_class.n_generated differs from samples.class_counts"
+    if metrics.per_class.n_reference != dataset.reference.class_counts:
+        yield "metrics.per_class.n_reference differs from dataset.reference.class_counts"
+    if any(len(values) != classes for values in (metrics.per_class.model_extra or {}).values()):
+        yield "a list in metrics.per_class has another length than class_names"
+    if metrics.confusion is not None and {len(metrics.confusion), *map(len, metrics.confusion)} != {classes}:
+        yield "metrics.confusion is not a square table over the classes"
+
+
+def _protocol_and_hashes(record: Record) -> Iterator[str]:
+    protocol, training = record.protocol, record.training
+    if record.protocol_hash != protocol.hash():
+        yield "protocol_hash is not the hash of protocol"
+    if record.method.config is not None and sha256_json(record.method.config)[:10] != record.method.config_hash:
+        yield "method.config_hash is not the hash of method.config"
+    if not protocol.is_custom and record.samples.count != protocol.samples:
+        yield f"samples.count {record.samples.count} is not the protocol's {protocol.samples}"
+    if training is not None and protocol.training_images not in (None, training.images_seen):
+        yield "training.images_seen is not the protocol's training_images"
+    if not protocol.is_custom and protocol != PROTOCOLS.get(protocol.name):
+        yield f"protocol {protocol.name!r} is not the published one of that name"
+    if set(protocol.extractors()) != {extractor.name for extractor in record.extractors.values()}:
+        yield "extractors are not those of the protocol"
+
+
+def _ranges(metrics: MetricsPart) -> Iterator[str]:
+    places = [("per_class", key, values) for key, values in (metrics.per_class.model_extra or {}).items()]
+    for name, group in metrics.groups.items():
+        places += [(f"groups.{name}", key, [value]) for key, value in (group.model_extra or {}).items()]
+    for place, key, values in places:
+        low, high = _RANGES.get(key.removeprefix("mean_class_"), (-1e100, 1e100))
+        if not all(value is None or low <= value <= high for value in values):
+            yield f"metrics.{place}.{key} is not within {low:g} ... {high:g}"
+    if not _is_memorisation(metrics.memorisation):
+        yield "metrics.memorisation is not one of the two spaces"
+    for metric, interval in metrics.confidence.items():
+        if interval is not None and interval.low > interval.high:
+            yield f"metrics.confidence.{metric} has low above high"
+    for metric in HEADLINE_METRICS:
+        if getattr(metrics, metric) is None and metric not in metrics.notes:
+            yield f"metrics.{metric} is null and metrics.notes does not say why"
 
 
 def contradictions(record: Record) -> Iterator[str]:
@@ -65,7 +140,7 @@ def _groups(record: Record) -> Iterator[str]:
                     yield f"metrics.groups.{name}.{key} is not the mean over its classes"
     if {c for group in metrics.groups.values() for c in group.classes} == set(range(len(dataset.class_names))):
         yield from _weighted_means(record, values)
-    many, few = values.get("many", {}), values.get("few", {})
+    many, few = values.get(Group.MANY, {}), values.get(Group.FEW, {})
     for key, gap in metrics.head_tail_gap.items():
         high, low = many.get(key), few.get(key)
         if high is None or low is None:
@@ -138,9 +213,8 @@ def _configuration(record: Record) -> Iterator[str]:
         # as written then: a later version's new keys, with their defaults, are no contradiction
         if record.samples.sampler != record.method.config.get("sampling"):
             yield "samples.sampler is not the configured one"
-        evaluations = (config.sampling.steps or 0) * (2 if config.sampling.guidance_scale else 1)
-        if record.samples.network_evaluations != evaluations:
-            yield f"samples.network_evaluations is not the sampler's {evaluations}"
+        if record.samples.network_evaluations != config.sampling.network_evaluations:
+            yield f"samples.network_evaluations is not the sampler's {config.sampling.network_evaluations}"
 
 
 def _null_in_a_list(value: Any) -> bool:
@@ -164,3 +238,14 @@ def _labels(record: Record) -> Iterator[str]:
         statistic = sum((count - expected) ** 2 for count in counts) / expected
         if float(chi2.sf(statistic, len(counts) - 1)) < UNIFORMITY_P_VALUE:
             yield "samples.class_counts are not those of labels drawn uniformly over the classes"
+
+
+def _is_memorisation(spaces: dict[str, Any] | None) -> bool:
+    """Features and pixels only, each with its share of suspected copies or null in its place."""
+    for space, scores in (spaces or {}).items():
+        if space not in ("features", "pixels") or not isinstance(scores, dict):
+            return False
+        share = scores.get("fraction")
+        if share is not None and not (type(share) in (int, float) and 0 <= share <= 1):
+            return False
+    return True

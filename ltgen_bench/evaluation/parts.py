@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.datasets import Dataset
 from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, ReferencePart, SamplesPart
@@ -50,7 +51,7 @@ def dataset_part(dataset: Dataset) -> DatasetPart:
         class_names=list(dataset.class_names),
         class_counts=list(dataset.class_counts),
         total=dataset.total,
-        groups={key: list(classes) for key, classes in dataset.groups.as_dict().items()},  # type: ignore[misc]
+        groups={Group(key): list(classes) for key, classes in dataset.groups.as_dict().items()},
         fingerprint=fingerprint,
         reference=ReferencePart(
             name=dataset.reference.name,

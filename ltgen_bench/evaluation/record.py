@@ -7,12 +7,12 @@ repeated on the same machine. The JSON schema is `ltgen_bench/record.schema.json
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from ltgen_bench.core.protocol import PROTOCOLS, Protocol
-from ltgen_bench.core.storage import sha256_json
+from ltgen_bench.core.choices import Group
+from ltgen_bench.core.protocol import Protocol
 
 SCHEMA_VERSION = 1
 MAX_CLASSES = 20_000
@@ -63,7 +63,7 @@ class DatasetPart(Part):
     class_names: Annotated[list[Name], Field(min_length=1, max_length=MAX_CLASSES)]
     class_counts: Counts
     total: Count
-    groups: dict[Literal["many", "medium", "few"], list[Count]]
+    groups: dict[Group, list[Count]]
     fingerprint: Sha256
     reference: ReferencePart
 
@@ -144,7 +144,7 @@ class MetricsPart(Part):
     coverage: Fraction | None
     label_accuracy: Fraction | None
     per_class: PerClassMetrics
-    groups: dict[Literal["many", "medium", "few"], GroupMetrics]
+    groups: dict[Group, GroupMetrics]
     head_tail_gap: dict[Name, Number | None] = Field(default_factory=dict)
     confusion: Annotated[list[Counts], Field(max_length=MAX_CLASSES)] | None = None
     confidence: dict[Name, Interval | None] = Field(default_factory=dict)
@@ -195,14 +195,6 @@ HEADLINE_METRICS = (
 )
 
 
-# What the numbers of groups and classes can be.
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("fid", "fid_floor", "density", "n_generated", "n_reference"), (0.0, 1e100)),
-    **dict.fromkeys(("f8", "f1_8", "precision", "recall", "coverage", "label_accuracy"), (0.0, 1.0)),
-    "inception_score": (1.0, 1e100),
-}
-
-
 class Record(Part):
     """Everything about one measured model."""
 
@@ -219,103 +211,3 @@ class Record(Part):
     environment: EnvironmentPart
     code: CodePart
     timing: TimingPart
-
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
-        """Recompute whatever can be recomputed."""
-        classes = len(self.dataset.class_names)
-        checks: list[tuple[bool, str]] = [
-            (self.protocol_hash == self.protocol.hash(), "protocol_hash is not the hash of protocol"),
-            (len(self.dataset.class_counts) == classes, "dataset.class_counts has another length than class_names"),
-            (sum(self.dataset.class_counts) == self.dataset.total, "dataset.total is not the sum of class_counts"),
-            (len(self.dataset.reference.class_counts) == classes, "dataset.reference.class_counts has another length"),
-            (
-                sorted(index for group in self.dataset.groups.values() for index in group) == list(range(classes)),
-                "dataset.groups do not hold every class once",
-            ),
-            (len(self.samples.class_counts) == classes, "samples.class_counts has another length than class_names"),
-            (
-                sum(self.samples.class_counts) == (self.samples.count if self.samples.labelled else 0),
-                "samples.count is not the sum of class_counts",
-            ),
-            (
-                self.metrics.per_class.n_generated == self.samples.class_counts,
-                "metrics.per_class.n_generated differs from samples.class_counts",
-            ),
-            (
-                self.metrics.per_class.n_reference == self.dataset.reference.class_counts,
-                "metrics.per_class.n_reference differs from dataset.reference.class_counts",
-            ),
-            (
-                all(len(values) == classes for values in (self.metrics.per_class.model_extra or {}).values()),
-                "a list in metrics.per_class has another length than class_names",
-            ),
-            (
-                self.method.config is None or sha256_json(self.method.config)[:10] == self.method.config_hash,
-                "method.config_hash is not the hash of method.config",
-            ),
-            (
-                self.protocol.is_custom or self.samples.count == self.protocol.samples,
-                f"samples.count {self.samples.count} is not the protocol's {self.protocol.samples}",
-            ),
-            (
-                self.protocol.training_images is None
-                or self.training is None
-                or self.training.images_seen == self.protocol.training_images,
-                "training.images_seen is not the protocol's training_images",
-            ),
-            (
-                self.protocol.is_custom or self.protocol == PROTOCOLS.get(self.protocol.name),
-                f"protocol {self.protocol.name!r} is not the published one of that name",
-            ),
-            (
-                self.metrics.confusion is None
-                or (
-                    len(self.metrics.confusion) == classes
-                    and all(len(row) == classes for row in self.metrics.confusion)
-                ),
-                "metrics.confusion is not a square table over the classes",
-            ),
-            (
-                {self.protocol.extractor, self.protocol.manifold_extractor}
-                == {extractor.name for extractor in self.extractors.values()},
-                "extractors are not those of the protocol",
-            ),
-        ]
-        per_class = (("per_class", key, values) for key, values in (self.metrics.per_class.model_extra or {}).items())
-        groups = (
-            (f"groups.{name}", key, [value])
-            for name, group in self.metrics.groups.items()
-            for key, value in (group.model_extra or {}).items()
-        )
-        for place, key, values in (*per_class, *groups):
-            low, high = _RANGES.get(key.removeprefix("mean_class_"), (-1e100, 1e100))
-            good = all(value is None or low <= value <= high for value in values)
-            checks.append((good, f"metrics.{place}.{key} is not within {low:g} ... {high:g}"))
-        checks.append(
-            (_is_memorisation(self.metrics.memorisation), "metrics.memorisation is not one of the two spaces")
-        )
-        for name, interval in self.metrics.confidence.items():
-            if interval is not None:
-                checks.append((interval.low <= interval.high, f"metrics.confidence.{name} has low above high"))
-        for name in type(self.metrics).model_fields:
-            value = getattr(self.metrics, name)
-            if name in HEADLINE_METRICS and value is None:
-                checks.append(
-                    (name in self.metrics.notes, f"metrics.{name} is null and metrics.notes does not say why")
-                )
-        for good, message in checks:
-            if not good:
-                raise ValueError(message)
-        return self
-
-
-def _is_memorisation(spaces: dict[str, Any] | None) -> bool:
-    """Features and pixels only, each with its share of suspected copies or null in its place."""
-    for space, scores in (spaces or {}).items():
-        if space not in ("features", "pixels") or not isinstance(scores, dict):
-            return False
-        share = scores.get("fraction")
-        if share is not None and not (type(share) in (int, float) and 0 <= share <= 1):
-            return False
-    return True

@@ -10,13 +10,15 @@ from pydantic import ValidationError
 
 from ltgen_bench.core.errors import RecordError
 from ltgen_bench.core.storage import write_json
+from ltgen_bench.evaluation.contradictions import inconsistencies
 from ltgen_bench.evaluation.record import Record
 
 MAX_BYTES = 16 << 20  # of a record file; one with 1,000 classes is below 1 MiB
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record as JSON, atomically."""
+    """Write a record as JSON, atomically; raises RecordError for one that contradicts itself."""
+    _refuse_inconsistent(record, str(path))
     write_json(path, record.model_dump(mode="json"))
 
 
@@ -43,12 +45,19 @@ def parse_record(text: str, source: str) -> Record:
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{source} is not JSON: {str(error).splitlines()[0] or 'nested too deeply'}") from error
     try:
-        return Record.model_validate(value)
+        record = Record.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "record"
         message = first["msg"].removeprefix("Value error, ")
         raise RecordError(f"{source}: {place}: {message[:1].lower()}{message[1:]}"[:500]) from None
+    _refuse_inconsistent(record, source)
+    return record
+
+
+def _refuse_inconsistent(record: Record, source: str) -> None:
+    for problem in inconsistencies(record):
+        raise RecordError(f"{source}: record: {problem}"[:500])
 
 
 def record_schema() -> dict[str, Any]:

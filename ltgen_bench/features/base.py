@@ -14,7 +14,8 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from ltgen_bench.core.errors import ConfigError, DataError, DeviceError, did_you_mean
+from ltgen_bench.core.devices import resolve_device
+from ltgen_bench.core.errors import ConfigError, DataError, did_you_mean
 from ltgen_bench.features.info import ExtractorInfo, distance_label
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -55,7 +56,7 @@ class Extractor(abc.ABC):
             raise ConfigError(f"{self.name} has no precision {precision!r}; {did_you_mean(precision, self.precisions)}")
         self.weights_sha256 = weights_sha256
         self.precision = precision
-        self.device = checked_device(device)
+        self.device = resolve_device(str(device), what="device", kinds=("cpu", "cuda"))
 
     @classmethod
     @abc.abstractmethod
@@ -128,17 +129,6 @@ def full_precision() -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def checked_device(device: str | torch.device) -> torch.device:
-    """The torch device called `device`; raises DeviceError when there is none or it is not there."""
-    try:
-        checked = torch.device(device)
-    except RuntimeError as error:
-        raise DeviceError(f"unknown device {device!r}; use 'cpu' or 'cuda'") from error
-    if checked.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"device {str(device)!r} was asked for and no CUDA device is available; use --device cpu")
-    return checked
 
 
 def as_rgb(images: torch.Tensor) -> torch.Tensor:

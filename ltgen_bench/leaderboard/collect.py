@@ -6,15 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from ltgen_bench.core.choices import Group, Status
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
 from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME, shown
 from ltgen_bench.leaderboard.submission.verification import Verification, verified_seeds
-
-Status = Literal["submitted", "verified"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,12 @@ class Entry:
     @property
     def status(self) -> Status:
         """`verified` when every seed's samples were measured again, else `submitted`."""
-        return "verified" if len(self.verifications) == self.n else "submitted"
+        return Status.VERIFIED if len(self.verifications) == self.n else Status.SUBMITTED
 
     @property
     def status_text(self) -> str:
         """The status, and how many seeds are verified where it is some of them."""
-        if self.status == "submitted" and self.verifications:
+        if self.status is Status.SUBMITTED and self.verifications:
             return f"submitted ({len(self.verifications)} of {self.n} seeds verified)"
         return self.status
 
@@ -60,7 +58,7 @@ class Entry:
     def comparable(self) -> bool:
         """Whether it can be ranked: verified, enough seeds, and samples of classes (others answer another task)."""
         labelled = all(record.samples.labelled for record in self.records.values())
-        return self.status == "verified" and self.n >= SEEDS_WANTED and labelled
+        return self.status is Status.VERIFIED and self.n >= SEEDS_WANTED and labelled
 
     def values(self, key: str) -> list[float | None]:
         """A metric by seed: `fid`, or `groups.few.fid` for a group's."""
@@ -102,7 +100,7 @@ def metric(record: Record, key: str) -> float | None:
         value = ((record.metrics.memorisation or {}).get(space) or {}).get(name)
     elif key.startswith("groups."):
         _, group, name = key.split(".")
-        part = record.metrics.groups.get(group)  # type: ignore[call-overload]
+        part = record.metrics.groups.get(Group(group))
         value = None if part is None else (part.model_extra or {}).get(name)
     else:
         value = getattr(record.metrics, key)
@@ -182,4 +180,4 @@ def boards(entries: list[Entry]) -> list[Board]:
 
 
 def _verified(entries: list[Entry]) -> int:
-    return sum(entry.status == "verified" for entry in entries)
+    return sum(entry.status is Status.VERIFIED for entry in entries)

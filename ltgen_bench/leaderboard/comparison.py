@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.core.errors import RecordError
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
@@ -88,7 +89,7 @@ def compare(records: Sequence[Record]) -> dict[str, Any]:
 
 def metric_names() -> list[str]:
     """The compared metrics; `few.fid` is a group's."""
-    return [*HEADLINE_METRICS, *(f"{group}.{name}" for group in ("many", "medium", "few") for name in GROUP_METRICS)]
+    return [*HEADLINE_METRICS, *(f"{group}.{name}" for group in Group for name in GROUP_METRICS)]
 
 
 def metric_value(record: Record, name: str) -> float | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.core.devices import autocast
 from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.diffusion import NO_LABEL, SAMPLERS, BatchInvariant, SampleNoise, noise_model, to_uint8
@@ -23,14 +24,14 @@ def sample_diffusion(method: DiffusionModel, labels: Tensor, seeds: Sequence[int
     config = method.run.sampling
     assert config.sampler is not None  # filled by `runs.resolve`
     sampler = SAMPLERS[config.sampler]
-    if config.sampler == "ddim":
+    if config.sampler is SamplerName.DDIM:
         sampler = functools.partial(sampler, eta=config.eta)  # type: ignore[call-arg]
     method.network.eval()
     model = noise_model(method.network)
     if method.device.type == "cpu":
         model = BatchInvariant(model, CPU_TILE)
     noise = SampleNoise(seeds, method.spec.image_shape, method.device)
-    if config.conditioning == "none":
+    if not config.labelled:
         labels = torch.full_like(labels, NO_LABEL)
     with autocast(method.device, config.precision):
         images = sampler(

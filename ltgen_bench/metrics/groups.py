@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.core.errors import SamplesError, did_you_mean
-from ltgen_bench.metrics.inputs import IntArray
 
-GROUP_NAMES = ("many", "medium", "few")
+GROUP_NAMES: tuple[str, ...] = tuple(Group)
 
 
 def check_groups(groups: Mapping[str, Sequence[int]], class_count: int) -> dict[str, list[int]]:
@@ -28,14 +28,6 @@ def check_groups(groups: Mapping[str, Sequence[int]], class_count: int) -> dict[
                 raise SamplesError(f"groups: class {c} is in both {seen[c]} and {name}; it may be in one only")
             seen[c] = name
     return {name: sorted(int(c) for c in groups[name]) for name in GROUP_NAMES if name in groups}
-
-
-def group_of_class(groups: Mapping[str, Sequence[int]], class_count: int) -> IntArray:
-    """(C,) int64: the position of every class's group in `groups`, -1 for a class in none."""
-    result = np.full(class_count, -1, dtype=np.int64)
-    for position, classes in enumerate(groups.values()):
-        result[list(classes)] = position
-    return result
 
 
 def mean_of(values: Sequence[float | None], classes: Sequence[int]) -> float | None:

@@ -23,7 +23,7 @@ from ltgen_bench.metrics.numerics.distances import (
     DistinctRows,
     Frame,
     Prepared,
-    check_device,
+    check_metrics_device,
     coarse_pays,
     distinct_rows,
     full_precision,
@@ -98,7 +98,7 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
     "cuda"; memory: float32 copies of the inputs and a few tiles. Raises `SamplesError` when a set has k or fewer
     samples or D differs, `DeviceError` when the device is not there.
     """
-    check_device(device)
+    check_metrics_device(device)
     if generated.shape[1] != reference.shape[1]:
         raise SamplesError(
             f"manifold_features: {generated.shape[1]} columns against {reference.shape[1]}; "

@@ -30,7 +30,7 @@ def estimate_cost(resolved: ResolvedRun) -> dict[str, Any]:
     if not isinstance(method, DiffusionMethod):
         return cost
     device = resolve_device(config.execution.device)
-    evaluations = samples * (config.sampling.steps or 0) * (2 if config.sampling.guidance_scale else 1)
+    evaluations = samples * config.sampling.network_evaluations
     parameters = method.facts()["network_parameters"]
     with cpu_threads(config.execution.threads), memory_errors("the network does not fit this device"):
         flops, step_seconds, call_seconds = _trial(method, device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.core.config import DatasetConfig, RunConfig, TrainingConfig, build, keys, merge, read_toml
 from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
 from ltgen_bench.core.plugins import plugin_code_sha256
@@ -97,20 +98,20 @@ def _first_recipe(find: Callable[[str], dict[str, Any]], dataset: Dataset, optio
 def _check_sampling(config: RunConfig, is_diffusion: bool) -> None:
     """Refuse to sample what training does not teach, and settings that the sampler does not read."""
     sampling, drop = config.sampling, config.training.label_drop
-    if sampling.conditioning == "none" and sampling.guidance_scale:
+    if not sampling.labelled and sampling.guidance_scale:
         raise ConfigError("sampling.guidance_scale needs classes; set it to 0 where sampling.conditioning is none")
     if is_diffusion and sampling.guidance_scale and drop == 0:
         raise ConfigError(
             f"sampling.guidance_scale {sampling.guidance_scale:g} needs a model that was also trained without labels; "
             "set training.label_drop above 0, or the guidance to 0"
         )
-    if is_diffusion and sampling.conditioning == "class" and drop == 1:
+    if is_diffusion and sampling.labelled and drop == 1:
         raise ConfigError(
             "training.label_drop 1 teaches no classes; set sampling.conditioning to none, or the drop below 1"
         )
-    if is_diffusion and sampling.conditioning == "none" and drop == 0:
+    if is_diffusion and not sampling.labelled and drop == 0:
         raise ConfigError("sampling.conditioning none needs training without labels; set training.label_drop above 0")
-    if sampling.eta and sampling.sampler != "ddim":
+    if sampling.eta and sampling.sampler is not SamplerName.DDIM:
         raise ConfigError(f"sampling.eta is DDIM's; the sampler {sampling.sampler} does not read it")
 
 

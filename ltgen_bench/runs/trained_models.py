@@ -6,6 +6,7 @@ import shutil
 
 import torch
 
+from ltgen_bench.core.choices import ModelWeights
 from ltgen_bench.core.errors import ConfigError, UserError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.storage import atomic_path, read_json_object, sha256_json
@@ -34,7 +35,7 @@ def load_trained(resolved: ResolvedRun, folder: RunFolder, device: torch.device)
     """
     method = resolved.make_method()
     method.load(folder.model)
-    if resolved.config.sampling.weights == "raw":
+    if resolved.config.sampling.weights is ModelWeights.RAW:
         if not isinstance(method, DiffusionMethod):
             name = resolved.config.method["name"]
             raise ConfigError(f"sampling.weights = raw: method {name!r} has one set of weights")
@@ -60,7 +61,7 @@ def adopt_trained(resolved: ResolvedRun, folder: RunFolder, progress: Progress) 
             for name in ("dataset.json", "method.json")
         )
         if same and theirs.seed == config.seed and sha256_json(theirs.training_identity()) == own:
-            _copy_model(sibling, folder, with_state=config.sampling.weights == "raw")
+            _copy_model(sibling, folder, with_state=config.sampling.weights is ModelWeights.RAW)
             progress.say(f"the same training was done before: model taken from {candidate}")
             return
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from unet_sizes import unet_of
 
 from ltgen_bench.diffusion import (
     SAMPLERS,
@@ -22,7 +23,6 @@ from ltgen_bench.diffusion import (
     guided_noise,
     linear_schedule,
     noise_model,
-    unet_preset,
 )
 
 
@@ -37,7 +37,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def network() -> UNet:
     """The 35 M parameter network of the 32-pixel data sets."""
-    return UNet(unet_preset("cifar32", 3, 32, 10)).eval()
+    return UNet(unet_of("cifar32", 3, 32, 10)).eval()
 
 
 def fastest(rounds: int, *sides: Callable[[], object]) -> list[float]:

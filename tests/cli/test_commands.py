@@ -117,7 +117,7 @@ def test_dry_run_writes_nothing(cli: Cli, tmp_path: Path) -> None:
         (["run", "--set", "training.steps"], "--set wants section.key=value"),
         (["run", "--set", "protocol.prd_beta=1e200"], "protocol.prd_beta: input should be less than or equal to 1"),
         (["run", "--device", "cuda:7"], "cuda"),
-        (["run", "--device", "gpu"], "execution.device 'gpu' is no device"),
+        (["run", "--device", "gpu"], "execution.device 'gpu' is not a device"),
         (["run", "--protocol", "cifar-50k"], "unknown protocol 'cifar-50k'"),
         (["run", "--config", "absent.toml"], "cannot read the configuration absent.toml"),
         (["run", "--plugin", "absent.py"], "--plugin wants a Python file"),

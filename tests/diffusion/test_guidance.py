@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from unet_sizes import unet_of
 
 from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.diffusion import (
@@ -18,14 +19,13 @@ from ltgen_bench.diffusion import (
     linear_schedule,
     noise_model,
     to_uint8,
-    unet_preset,
 )
 
 
 @pytest.fixture(scope="module")
 def network() -> UNet:
-    """The tiny preset with noise on every weight, as the initial one is nearly blind."""
-    network = UNet(unet_preset("tiny8", 1, 8, 10)).eval()
+    """The tiny network with noise on every weight, as the initial one is nearly blind."""
+    network = UNet(unet_of("tiny8", 1, 8, 10)).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from unet_sizes import unet_of
 
-from ltgen_bench.core.errors import ConfigError, UnknownNameError
-from ltgen_bench.diffusion import UNet, UNetConfig, noise_model, unet_preset
+from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.diffusion import UNet, UNetConfig, noise_model
 
 
 def tiny(seed: int = 0, **changes: object) -> UNet:
-    return UNet(replace(unet_preset("tiny8", 1, 8, 10), **changes), seed)
+    return UNet(replace(unet_of("tiny8", 1, 8, 10), **changes), seed)
 
 
 def awake(network: UNet, seed: int = 1) -> UNet:
@@ -38,7 +39,7 @@ def batch(rows: int, seed: int = 2, channels: int = 1, size: int = 8) -> tuple[t
 
 @pytest.mark.parametrize(("classes", "count"), [(10, 35_751_427), (100, 35_797_507)])
 def test_parameter_count_is_the_references(classes, count):
-    network = UNet(unet_preset("cifar32", 3, 32, classes))
+    network = UNet(unet_of("cifar32", 3, 32, classes))
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == count
     assert network.config.bottleneck_channels == 256
     assert network.config.embedding_channels == 512
@@ -84,7 +85,7 @@ def count_by_hand(config: UNetConfig) -> int:
 
 @pytest.mark.parametrize("preset", [("cifar32", 3, 32, 10), ("image64", 3, 64, 1000), ("tiny8", 1, 8, 10)])
 def test_parameter_count_by_hand(preset):
-    config = unet_preset(*preset)
+    config = unet_of(*preset)
     assert sum(p.numel() for p in UNet(config).parameters()) == count_by_hand(config)
 
 
@@ -100,7 +101,7 @@ def test_shapes(size):
 
 
 def test_64_pixel_network_runs_narrow():
-    config = replace(unet_preset("image64", 3, 64, 5), base_channels=8, norm_groups=4)
+    config = replace(unet_of("image64", 3, 64, 5), base_channels=8, norm_groups=4)
     x, t, labels = batch(1, channels=3, size=64)
     noise, bottleneck = UNet(config)(x, t, labels % 5)
     assert noise.shape == (1, 3, 64, 64)
@@ -133,7 +134,7 @@ def test_attention_equals_its_definition():
 
 
 def test_initialisation_follows_the_facts():
-    network = UNet(unet_preset("cifar32", 3, 32, 10), 3)
+    network = UNet(unet_of("cifar32", 3, 32, 10), 3)
     parameters = dict(network.named_parameters())
     near_zero = 0
     for name, value in parameters.items():
@@ -159,7 +160,7 @@ def test_initialisation_depends_on_its_seed_only():
     first = tiny(7).state_dict()
     torch.manual_seed(1)
     second = tiny(7).state_dict()
-    third = UNet(unet_preset("tiny8", 1, 8, 10), torch.Generator().manual_seed(7)).state_dict()
+    third = UNet(unet_of("tiny8", 1, 8, 10), torch.Generator().manual_seed(7)).state_dict()
     other = tiny(8).state_dict()
     assert all(torch.equal(first[name], second[name]) and torch.equal(first[name], third[name]) for name in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
@@ -257,11 +258,9 @@ def test_compiles_as_one_graph():
 )
 def test_impossible_sizes_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        replace(unet_preset("tiny8", 1, 8, 10), **changes)
+        replace(unet_of("tiny8", 1, 8, 10), **changes)
 
 
-def test_wrong_images_and_presets_are_named():
+def test_wrong_images_are_named():
     with pytest.raises(ConfigError, match=r"\(3, 8, 8\); this U-Net takes \(C, H, W\) = \(1, 8, 8\)"):
         tiny()(*batch(2, channels=3))
-    with pytest.raises(UnknownNameError, match="did you mean 'cifar32'"):
-        unet_preset("cifar", 3, 32, 10)

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.core.storage import atomic_path
 from ltgen_bench.datasets import ImageSet
-from ltgen_bench.evaluation.record import Record
+from ltgen_bench.evaluation.record import DatasetPart, Record
 from ltgen_bench.evaluation.report.closest_pairs import closest_pairs_figure
 from ltgen_bench.evaluation.report.grid import sample_grid
 from ltgen_bench.evaluation.samples import Samples
 
-GROUP_COLOURS = {"many": "#3b6fb6", "medium": "#8a8a8a", "few": "#c8553d"}
-GROUP_TITLES = {"many": "head (many)", "medium": "medium", "few": "tail (few)"}
+GROUP_COLOURS = {Group.MANY: "#3b6fb6", Group.MEDIUM: "#8a8a8a", Group.FEW: "#c8553d"}
 UNCONDITIONAL_ROWS = 8
 MAX_LABELS = 40  # class names below the bars; more would not be readable
 
@@ -91,42 +91,53 @@ def per_class_bars(record: Record) -> Any:
         layout="constrained",
     )
     for axes, (key, text) in zip(all_axes[:, 0], rows, strict=False):
-        values = [per_class[key][index] for index in order]
-        heights = [np.nan if value is None else value for value in values]
-        axes.bar(range(classes), heights, color=colours, width=0.8)
-        if key == "fid" and any(value is not None for value in per_class.get("fid_floor", [])):
-            floor = [per_class["fid_floor"][index] for index in order]
-            marks = [np.nan if value is None else value for value in floor]
-            axes.plot(range(classes), marks, "k_", markersize=max(3.0, 300 / classes), label=_floor_label(per_class))
-            axes.margins(y=0.25)  # room for the legend above bars and marks
-            axes.legend(loc="upper left", fontsize=8, frameon=False, markerscale=0.4)
-        missing = [position for position, value in enumerate(values) if value is None]
-        if missing:
-            axes.plot(missing, np.zeros(len(missing)), "x", color="#777777", markersize=3.5, clip_on=False)
-            text += f"; x: not computed, {len(missing)} of {classes} classes"
-        axes.set_title(text, fontsize=10, loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.01)
-        axes.set_ylim(0, None if key == "fid" else 1)
-        axes.grid(axis="y", linewidth=0.4, alpha=0.6)
-        axes.set_axisbelow(True)
-    bottom = all_axes[-1, 0]
-    if classes <= MAX_LABELS:
-        names = [f"{dataset.class_names[i][:20]}\n{dataset.class_counts[i]:,}" for i in order]
-        crowded = classes > 12 or max(len(dataset.class_names[i]) for i in order) > 8
-        bottom.set_xticks(range(classes), names, fontsize=8, rotation=60 if crowded else 0)
-        bottom.set_xlabel("class, with its number of training images", fontsize=9)
-    else:
-        bottom.set_xlabel(
-            f"{classes} classes by training images, {max(dataset.class_counts):,} to {min(dataset.class_counts):,}",
-            fontsize=9,
-        )
-    present = [group for group in GROUP_COLOURS if dataset.groups.get(group)]  # type: ignore[call-overload]
+        _draw_bars(axes, key, text, per_class, order, colours)
+    _label_classes(all_axes[-1, 0], dataset, order)
+    present = [group for group in GROUP_COLOURS if dataset.groups.get(group)]
     figure.legend(
-        handles=[Patch(color=GROUP_COLOURS[group], label=GROUP_TITLES[group]) for group in present],
+        handles=[Patch(color=GROUP_COLOURS[group], label=group.caption) for group in present],
         loc="outside upper right",
         ncols=3,
         fontsize=8,
         frameon=False,
     )
     return figure
+
+
+def _draw_bars(
+    axes: Any, key: str, text: str, per_class: Mapping[str, Sequence[Any]], order: Sequence[int], colours: Sequence[str]
+) -> None:
+    """One metric: a bar for each class, the floor marks of distances, and an x where there is no value."""
+    classes = len(order)
+    values = [per_class[key][index] for index in order]
+    heights = [np.nan if value is None else value for value in values]
+    axes.bar(range(classes), heights, color=colours, width=0.8)
+    if key == "fid" and any(value is not None for value in per_class.get("fid_floor", [])):
+        floor = [per_class["fid_floor"][index] for index in order]
+        marks = [np.nan if value is None else value for value in floor]
+        axes.plot(range(classes), marks, "k_", markersize=max(3.0, 300 / classes), label=_floor_label(per_class))
+        axes.margins(y=0.25)  # room for the legend above bars and marks
+        axes.legend(loc="upper left", fontsize=8, frameon=False, markerscale=0.4)
+    missing = [position for position, value in enumerate(values) if value is None]
+    if missing:
+        axes.plot(missing, np.zeros(len(missing)), "x", color="#777777", markersize=3.5, clip_on=False)
+        text += f"; x: not computed, {len(missing)} of {classes} classes"
+    axes.set_title(text, fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01)
+    axes.set_ylim(0, None if key == "fid" else 1)
+    axes.grid(axis="y", linewidth=0.4, alpha=0.6)
+    axes.set_axisbelow(True)
+
+
+def _label_classes(axes: Any, dataset: DatasetPart, order: Sequence[int]) -> None:
+    """Names and numbers of training images below the bars, or one line where there are too many classes."""
+    names, counts = [dataset.class_names[i] for i in order], [dataset.class_counts[i] for i in order]
+    if len(order) <= MAX_LABELS:
+        ticks = [f"{name[:20]}\n{count:,}" for name, count in zip(names, counts, strict=True)]
+        crowded = len(order) > 12 or max(map(len, names)) > 8
+        axes.set_xticks(range(len(order)), ticks, fontsize=8, rotation=60 if crowded else 0)
+        axes.set_xlabel("class, with its number of training images", fontsize=9)
+    else:
+        text = f"{len(order)} classes by training images, {max(counts):,} to {min(counts):,}"
+        axes.set_xlabel(text, fontsize=9)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.evaluation.record import Record
 
-GROUP_TITLES = {"many": "head (many)", "medium": "medium", "few": "tail (few)"}
 MAX_CLASS_ROWS = 30  # with more classes, the ten largest and the ten smallest are shown
 
 # key in the record, title, whether higher is better
@@ -152,10 +152,10 @@ def _groups(groups: Mapping[str, Mapping[str, Any]], label: str) -> Any:
     ]
     for _, title in keys:
         table.add_column(Text(title.format(label=label)), justify="right")
-    for name, title in GROUP_TITLES.items():
+    for name in Group:
         values = groups.get(name, {})
         table.add_row(
-            title,
+            name.caption,
             str(len(values.get("classes", []))),
             *(number(values.get(key), SCALES.get(key, 1.0)) for key, _ in keys),
         )
@@ -195,14 +195,15 @@ def _memorisation(memorisation: Mapping[str, Mapping[str, Any]]) -> Any:
     shares = [found.get("threshold_quantile") for found in memorisation.values()]
     expected = "" if shares[0] is None else f" (honest: about {percent(shares[0])})"
     table = _table("memorisation: samples suspiciously near to a training image")
-    for column in ("distance in", f"share{expected}", *GROUP_TITLES.values(), "median distance", "of held-out images"):
+    captions = (group.caption for group in Group)
+    for column in ("distance in", f"share{expected}", *captions, "median distance", "of held-out images"):
         table.add_column(column, justify="left" if column == "distance in" else "right")
     for space, found in memorisation.items():
         groups = found.get("groups") or {}
         table.add_row(
             space,
             percent(found.get("fraction")),
-            *(percent(groups.get(name)) for name in GROUP_TITLES),
+            *(percent(groups.get(name)) for name in Group),
             number(found.get("median_distance")),
             number(found.get("held_out_median_distance")),
         )

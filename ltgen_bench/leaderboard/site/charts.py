@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-GROUPS = ("many", "medium", "few")
-GROUP_TITLES = {"many": "head", "medium": "medium", "few": "tail"}
+from ltgen_bench.core.choices import Group
+
 MAX_SERIES = 8  # lines that can still be told apart
 MAX_CLASS_LABELS = 24
 MAX_POINTS = 60  # more classes are drawn as means of neighbouring ones
@@ -55,7 +55,7 @@ def _svg(height: float, title: str, parts: list[str], width: int = WIDTH) -> Mar
     )
 
 
-def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[str, float | None]]]) -> Markup:
+def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[Group, float | None]]]) -> Markup:
     """One line a method with a mark for head, medium and tail: how far a method falls off towards the tail.
 
     `rows`: (method, group -> value). The axis holds every value, and 0 only where it is near.
@@ -81,7 +81,7 @@ def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[str, float | None
         )
     for index, (name, groups) in enumerate(rows):
         y = top + line * index + line / 2 - 4
-        present = [value for value in (groups.get(group) for group in GROUPS) if value is not None]
+        present = [value for value in (groups.get(group) for group in Group) if value is not None]
         parts.append(
             f'<text class="label" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(name))}'
             f"<title>{escape(name)}</title></text>"
@@ -90,20 +90,20 @@ def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[str, float | None
             parts.append(
                 f'<line class="bond" x1="{x(min(present)):.1f}" x2="{x(max(present)):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             )
-        for position, group in enumerate(GROUPS):
+        for position, group in enumerate(Group):
             value = groups.get(group)
             if value is not None:
-                tip = f"{name}, {GROUP_TITLES[group]}: {_number(value)}"
+                tip = f"{name}, {group.position}: {_number(value)}"
                 parts.append(_mark(x(value), y, position, f"group-{group}", tip))
     return _svg(bottom + 26, title, parts)
 
 
 def _legend_of_groups(left: float) -> list[str]:
     parts = []
-    for position, group in enumerate(GROUPS):
+    for position, group in enumerate(Group):
         at = left + 90 * position
         parts.append(_mark(at + 6, 14, position, f"group-{group}", ""))
-        parts.append(f'<text class="label" x="{at + 18}" y="18">{GROUP_TITLES[group]}</text>')
+        parts.append(f'<text class="label" x="{at + 18}" y="18">{group.position}</text>')
     return parts
 
 

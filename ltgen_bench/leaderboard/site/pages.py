@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.report.tables import number
 from ltgen_bench.leaderboard.build import recipe_toml
@@ -16,8 +17,6 @@ from ltgen_bench.leaderboard.published import PublishedRow
 from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, baseline, best, rows
 from ltgen_bench.leaderboard.reported import cells_of, conflicts, origins
 from ltgen_bench.leaderboard.site.charts import (
-    GROUP_TITLES,
-    GROUPS,
     MAX_SERIES,
     Series,
     class_bars,
@@ -128,7 +127,7 @@ def _board_charts(board: Board, ordered: list[Row]) -> list[tuple[str, Markup]]:
     charts = []
     for key, title in (("fid", f"{board.fid_label} (lower is better)"), ("recall", "recall (higher is better)")):
         heading = f"Head to tail: {title}"
-        lines = [(row.entry.method, {g: row.mean.get(f"groups.{g}.{key}") for g in GROUPS}) for row in ordered]
+        lines = [(row.entry.method, {g: row.mean.get(f"groups.{g}.{key}") for g in Group}) for row in ordered]
         charts.append((heading, head_tail_chart(heading, lines)))
         limit = f", the first {MAX_SERIES} rows" if len(ordered) > MAX_SERIES else ""
         heading = f"By class: {title}{limit}"
@@ -163,7 +162,7 @@ def published_context(published: list[PublishedRow]) -> list[dict[str, Any]]:
     return sections
 
 
-OVERALL = tuple(column for column in (*MAIN, *FURTHER) if not column.key.startswith("groups."))
+_OVERALL = tuple(column for column in (*MAIN, *FURTHER) if not column.key.startswith("groups."))
 
 
 def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:
@@ -171,18 +170,18 @@ def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:
     record = entry.records[seed]
     metrics = record.metrics
     overall = []
-    for column in OVERALL:
+    for column in _OVERALL:
         value, interval = metric(record, column.key), metrics.confidence.get(column.key)
         title = column.title.format(fid=board.fid_label)
         shown = "" if interval is None else f"{number(interval.low)} … {number(interval.high)}"
         overall.append((title, number(value), shown, "higher" if column.higher_is_better else "lower"))
     group_keys = ("fid", "recall", "precision", "density", "coverage", "label_accuracy", "mean_class_fid")
     groups = []
-    for group in GROUPS:
-        part = metrics.groups.get(group)  # type: ignore[call-overload]
+    for group in Group:
+        part = metrics.groups.get(group)
         extra = {} if part is None else dict(part.model_extra or {})
         size = 0 if part is None else len(part.classes)
-        groups.append((GROUP_TITLES[group], size, [number(extra.get(key)) for key in group_keys]))
+        groups.append((group.position, size, [number(extra.get(key)) for key in group_keys]))
     return {
         "board": board,
         "entry": entry,

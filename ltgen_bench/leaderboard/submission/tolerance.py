@@ -20,7 +20,7 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "f8": (0.0, 0.01),  # k-means may put a sample on a border into the neighbouring cluster
     "f1_8": (0.0, 0.01),
     "density": (5e-3, 2e-3),
-    # shares of samples: `share_tolerance` widens these to two samples
+    # shares of samples: `tolerance` widens these to two samples
     "precision": (0.0, 2e-3),
     "recall": (0.0, 2e-3),
     "coverage": (0.0, 2e-3),

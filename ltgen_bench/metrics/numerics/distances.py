@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ltgen_bench.core.errors import DeviceError, SamplesError
+from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -102,12 +102,12 @@ def full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def check_device(device: str) -> None:
-    """Raises `DeviceError` when `device` ("cpu", "cuda", "cuda:1") is not there."""
-    import torch
+def check_metrics_device(device: str) -> None:
+    """Raises `DeviceError` when `device` ("cpu", "cuda", "cuda:1") is not there, or has no float64."""
+    if device != "cpu":  # so that metrics on the CPU do not wait for PyTorch to be imported
+        from ltgen_bench.core.devices import resolve_device
 
-    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise DeviceError(f"device {device!r} is not available here; use 'cpu'")
+        resolve_device(device, what="device", kinds=("cpu", "cuda"))
 
 
 @dataclass(frozen=True, eq=False)

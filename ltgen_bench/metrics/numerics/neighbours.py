@@ -23,7 +23,7 @@ from ltgen_bench.metrics.numerics.distances import (
     Frame,
     Precision,
     Prepared,
-    check_device,
+    check_metrics_device,
     coarse_pays,
     full_precision,
     pair_squared_distances,
@@ -128,7 +128,7 @@ def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str =
     O(N M D) time, O(tile^2) memory besides one centred float32 copy of the inputs. Needs more than k rows to choose
     from (`SamplesError`).
     """
-    check_device(device)
+    check_metrics_device(device)
     within = y is None
     database = x if y is None else y
     others = len(database) - within

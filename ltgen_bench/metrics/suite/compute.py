@@ -10,9 +10,10 @@ from ltgen_bench.core.errors import SamplesError, UnknownNameError, did_you_mean
 from ltgen_bench.metrics.groups import check_groups
 from ltgen_bench.metrics.inputs import FeatureArrays, FloatArray, check_labels
 from ltgen_bench.metrics.memorisation import MemorisationInputs
+from ltgen_bench.metrics.numerics.distances import check_metrics_device
 from ltgen_bench.metrics.numerics.statistics import GaussianStatistics
 from ltgen_bench.metrics.settings import MetricSettings
-from ltgen_bench.metrics.suite.findings import Run, finish
+from ltgen_bench.metrics.suite.findings import Findings, finish
 from ltgen_bench.metrics.suite.report import MetricReport
 from ltgen_bench.metrics.suite.steps import STEPS
 
@@ -64,40 +65,38 @@ def compute_metrics(
     Raises `SamplesError` when the two sets do not fit together, `UnknownNameError` for an unknown metric and
     `DeviceError` for a device that is not there. A metric that lacks an input or samples is None with a note instead.
     """
-    names = check_metric_names(only)
-    settings = settings or MetricSettings()
     if reference is None and reference_statistics is None:
         raise SamplesError("reference: neither features nor statistics are given; one of them is needed")
+    check_metrics_device(device)
     _check_fit(generated, reference, reference_statistics)
-    class_count = _class_count(generated, reference, class_count)
-    checked = check_groups(groups, class_count) if groups and class_count is not None else None
-    if device != "cpu":
-        from ltgen_bench.metrics.numerics.distances import check_device
-
-        check_device(device)
-    run = Run(
+    classes = _class_count(generated, reference, class_count)
+    findings = Findings(
         generated=generated,
         reference=reference,
         reference_statistics=reference_statistics,
-        settings=settings,
-        class_count=class_count,
-        groups=checked or {},
+        settings=settings or MetricSettings(),
+        class_count=classes,
+        groups=check_groups(groups, classes) if groups and classes is not None else {},
         classifier_probabilities=classifier_probabilities,
         training=training,
-        names=names,
+        names=check_metric_names(only),
         device=device,
     )
+    return _take_steps(findings, progress)
+
+
+def _take_steps(findings: Findings, progress: Callable[[str], None] | None) -> MetricReport:
     for name, title, step in STEPS:
-        if name in names or name == "label_accuracy":
-            if progress is not None and (name != "label_accuracy" or classifier_probabilities is not None):
+        if name in findings.names or name == "label_accuracy":
+            if progress is not None and (name != "label_accuracy" or findings.classifier_probabilities is not None):
                 progress(title)
-            step(run)
+            step(findings)
     for name in METRIC_NAMES:
-        if name not in names:
-            run.skip(name, "not asked for")
-    if not settings.fid_infinity:
-        run.notes["fid_infinity"] = "not asked for"
-    return finish(run)
+        if name not in findings.names:
+            findings.skip(name, "not asked for")
+    if not findings.settings.fid_infinity:
+        findings.notes["fid_infinity"] = "not asked for"
+    return finish(findings)
 
 
 def _check_fit(

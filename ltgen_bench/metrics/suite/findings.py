@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.metrics import uncertainty
 from ltgen_bench.metrics.groups import mean_of
 from ltgen_bench.metrics.inputs import FeatureArrays, FloatArray, IntArray, rows_of_classes
@@ -33,7 +34,7 @@ _KEYS = {
 
 
 @dataclass(eq=False)
-class Run:
+class Findings:
     """The inputs of one run and what has been found so far."""
 
     generated: FeatureArrays
@@ -118,42 +119,42 @@ def _class_rows(arrays: FeatureArrays | None, class_count: int | None) -> list[I
     return rows_of_classes(arrays.labels, class_count)
 
 
-def reason_without_reference(run: Run, *, labels: bool = False) -> str | None:
+def reason_without_reference(findings: Findings, *, labels: bool = False) -> str | None:
     """Why a metric that needs reference features (and `labels` of both sets) cannot be computed; None when it can."""
-    if run.reference is None:
+    if findings.reference is None:
         return "needs reference features; only reference statistics are given"
-    if labels and run.generated_rows is None:
+    if labels and findings.generated_rows is None:
         return "needs labels for the generated samples"
-    if labels and run.reference_rows is None:
+    if labels and findings.reference_rows is None:
         return "needs labels for the reference samples"
     return None
 
 
-def finish(run: Run) -> MetricReport:
+def finish(findings: Findings) -> MetricReport:
     """The report of a run whose steps are done."""
     groups: dict[str, dict[str, Any]] = {}
-    if run.generated_rows is not None:
-        run.per_class["n_generated"] = [len(rows) for rows in run.generated_rows]
-    if run.reference_rows is not None:
-        run.per_class["n_reference"] = [len(rows) for rows in run.reference_rows]
-    for name, classes in run.groups.items():
+    if findings.generated_rows is not None:
+        findings.per_class["n_generated"] = [len(rows) for rows in findings.generated_rows]
+    if findings.reference_rows is not None:
+        findings.per_class["n_reference"] = [len(rows) for rows in findings.reference_rows]
+    for name, classes in findings.groups.items():
         counts: dict[str, Any] = {
-            key: sum(run.per_class[key][c] for c in classes)
+            key: sum(findings.per_class[key][c] for c in classes)
             for key in ("n_generated", "n_reference")
-            if key in run.per_class
+            if key in findings.per_class
         }
-        groups[name] = {"classes": classes, **counts, **run.by_group[name]}
+        groups[name] = {"classes": classes, **counts, **findings.by_group[name]}
     gap = None
-    if "many" in groups and "few" in groups:
-        many, few = groups["many"], groups["few"]
+    if Group.MANY in groups and Group.FEW in groups:
+        many, few = groups[Group.MANY], groups[Group.FEW]
         shared = [key for key in few if key in many and isinstance(few[key], float) and isinstance(many[key], float)]
         gap = {key: few[key] - many[key] for key in shared}
     return MetricReport(
-        **run.values,
-        per_class=run.per_class or None,
+        **findings.values,
+        per_class=findings.per_class or None,
         groups=groups or None,
         head_tail_gap=gap,
-        confidence=run.confidence,
-        notes=run.notes,
-        memorisation_scores=run.memorisation_scores,
+        confidence=findings.confidence,
+        notes=findings.notes,
+        memorisation_scores=findings.memorisation_scores,
     )

@@ -20,88 +20,92 @@ from ltgen_bench.metrics.memorisation import (
 )
 from ltgen_bench.metrics.prd import f_scores, prd_scores
 from ltgen_bench.metrics.precision_recall import manifold_scores, per_class_manifold_scores
-from ltgen_bench.metrics.suite.findings import Run, reason_without_reference
+from ltgen_bench.metrics.suite.findings import Findings, reason_without_reference
 from ltgen_bench.metrics.suite.steps_frechet import step_fid, step_per_class_fid
 
 # Closest pairs that a report names; enough for a panel.
 _CLOSEST_PAIRS = 64
 
 
-def step_kid(run: Run) -> None:
+def step_kid(findings: Findings) -> None:
     """KID over random subsets, and of every class from all its samples."""
-    reason = reason_without_reference(run)
-    if reason or run.reference is None:
-        run.skip("kid", reason or "")
+    reason = reason_without_reference(findings)
+    if reason or findings.reference is None:
+        findings.skip("kid", reason or "")
         return
-    settings = run.settings
-    x, y = run.generated.features, run.reference.features
+    settings = findings.settings
+    x, y = findings.generated.features, findings.reference.features
     if min(len(x), len(y)) < 2:
-        run.skip("kid", "needs at least 2 generated and 2 reference samples")
+        findings.skip("kid", "needs at least 2 generated and 2 reference samples")
         return
-    run.values["kid"], run.values["kid_std"] = kid(
+    findings.values["kid"], findings.values["kid_std"] = kid(
         x, y, subset_size=settings.kid_subset_size, subsets=settings.kid_subsets, seed=settings.seed
     )
-    if run.values["kid_std"] is None:
-        run.notes["kid_std"] = "one subset only, of all samples: it has no deviation"
+    if findings.values["kid_std"] is None:
+        findings.notes["kid_std"] = "one subset only, of all samples: it has no deviation"
     if min(len(x), len(y)) < settings.kid_subset_size:
-        run.notes["kid"] = f"subsets of {min(len(x), len(y))} instead of {settings.kid_subset_size} samples"
-    if run.generated_rows is None or run.reference_rows is None:
-        run.notes["per_class.kid"] = reason_without_reference(run, labels=True) or ""
+        findings.notes["kid"] = f"subsets of {min(len(x), len(y))} instead of {settings.kid_subset_size} samples"
+    if findings.generated_rows is None or findings.reference_rows is None:
+        findings.notes["per_class.kid"] = reason_without_reference(findings, labels=True) or ""
         return
-    values = per_class_kid(x, run.generated_rows, y, run.reference_rows)
-    run.set_per_class("kid", values, "needs at least 2 generated and 2 reference samples")
-    run.set_class_means("kid", values)
+    values = per_class_kid(x, findings.generated_rows, y, findings.reference_rows)
+    findings.set_per_class("kid", values, "needs at least 2 generated and 2 reference samples")
+    findings.set_class_means("kid", values)
 
 
-def step_inception_score(run: Run) -> None:
+def step_inception_score(findings: Findings) -> None:
     """Inception Score with its deviation over the splits."""
-    if run.generated.probabilities is None:
-        run.skip("inception_score", "needs class probabilities for the generated samples")
+    if findings.generated.probabilities is None:
+        findings.skip("inception_score", "needs class probabilities for the generated samples")
         return
     try:
         scores = inception_score_of_splits(
-            run.generated.probabilities, splits=run.settings.inception_score_splits, seed=run.settings.seed
+            findings.generated.probabilities,
+            splits=findings.settings.inception_score_splits,
+            seed=findings.settings.seed,
         )
     except SamplesError as error:
-        run.skip("inception_score", str(error))
+        findings.skip("inception_score", str(error))
         return
-    run.values["inception_score"] = float(np.mean(scores))
-    run.values["inception_score_std"] = float(np.std(scores))
+    findings.values["inception_score"] = float(np.mean(scores))
+    findings.values["inception_score_std"] = float(np.std(scores))
     if len(scores) > 1:
         method = f"Student's t over {len(scores)} splits"
-        run.confidence["inception_score"] = uncertainty.mean_interval(scores, run.settings.confidence_level, method)
+        findings.confidence["inception_score"] = uncertainty.mean_interval(
+            scores, findings.settings.confidence_level, method
+        )
 
 
-def step_prd(run: Run) -> None:
+def step_prd(findings: Findings) -> None:
     """F8 and F1/8, their intervals, and both within every group from the same clusters."""
-    reason = reason_without_reference(run)
-    if run.class_count is None:
+    reason = reason_without_reference(findings)
+    if findings.class_count is None:
         reason = reason or "needs the number of classes, which fixes the number of clusters"
-    if reason or run.reference is None or run.class_count is None:
-        run.skip("prd", reason or "")
+    if reason or findings.reference is None or findings.class_count is None:
+        findings.skip("prd", reason or "")
         return
-    settings = run.settings
+    settings = findings.settings
     curve: dict[str, Any] = {"angles": settings.prd_angles, "beta": settings.prd_beta}
     try:
         scores = prd_scores(
-            run.generated.features,
-            run.reference.features,
-            cluster_count=settings.prd_clusters_per_class * run.class_count,
+            findings.generated.features,
+            findings.reference.features,
+            cluster_count=settings.prd_clusters_per_class * findings.class_count,
             runs=settings.prd_runs,
             seed=settings.seed,
             clustering=settings.prd_clustering,
             **curve,
         )
     except SamplesError as error:
-        run.skip("prd", str(error))
+        findings.skip("prd", str(error))
         return
-    run.values["f8"], run.values["f1_8"] = scores.f_beta, scores.f_inverse_beta
-    labels, reference_labels = run.generated.labels, run.reference.labels
+    findings.values["f8"], findings.values["f1_8"] = scores.f_beta, scores.f_inverse_beta
+    labels, reference_labels = findings.generated.labels, findings.reference.labels
     if settings.prd_bootstrap_replicates >= 2:
-        run.confidence["f8"], run.confidence["f1_8"] = uncertainty.prd_bootstrap(
+        findings.confidence["f8"], findings.confidence["f1_8"] = uncertainty.prd_bootstrap(
             scores,
             labels,
-            len(run.generated),
+            len(findings.generated),
             replicates=settings.prd_bootstrap_replicates,
             level=settings.confidence_level,
             seed=settings.seed,
@@ -109,7 +113,7 @@ def step_prd(run: Run) -> None:
         )
     if labels is None or reference_labels is None:
         return
-    for group, classes in run.groups.items():
+    for group, classes in findings.groups.items():
         weights = [np.isin(values, classes).astype(float) for values in (reference_labels, labels)]
         usable = [
             c
@@ -119,87 +123,94 @@ def step_prd(run: Run) -> None:
         pairs = [f_scores(*c.histograms(weights[0], weights[1]), **curve) for c in usable]
         means = [float(mean) for mean in np.mean(pairs, axis=0)] if pairs else [None, None]
         for key, mean in zip(("f8", "f1_8"), means, strict=True):
-            run.set_group(group, key, mean, "no clustering holds both generated and reference samples of it")
+            findings.set_group(group, key, mean, "no clustering holds both generated and reference samples of it")
 
 
-def step_precision_recall(run: Run) -> None:
+def step_precision_recall(findings: Findings) -> None:
     """Precision, recall, density and coverage: of everything, of the groups, and within every class."""
-    reason = reason_without_reference(run)
-    if reason or run.reference is None:
-        run.skip("precision_recall", reason or "")
+    reason = reason_without_reference(findings)
+    if reason or findings.reference is None:
+        findings.skip("precision_recall", reason or "")
         return
-    k, device = run.settings.k, run.device
+    k, device = findings.settings.k, findings.device
     try:
-        scores = manifold_scores(run.generated.manifold, run.reference.manifold, k=k, device=device)
+        scores = manifold_scores(findings.generated.manifold, findings.reference.manifold, k=k, device=device)
     except SamplesError as error:
-        run.skip("precision_recall", str(error))
+        findings.skip("precision_recall", str(error))
         return
     for key, values, labels in (
-        ("precision", scores.generated_inside, run.generated.labels),
-        ("recall", scores.reference_inside, run.reference.labels),
-        ("density", scores.generated_density, run.generated.labels),
-        ("coverage", scores.reference_covered, run.reference.labels),
+        ("precision", scores.generated_inside, findings.generated.labels),
+        ("recall", scores.reference_inside, findings.reference.labels),
+        ("density", scores.generated_density, findings.generated.labels),
+        ("coverage", scores.reference_covered, findings.reference.labels),
     ):
-        run.values[key] = getattr(scores, key)
-        run.bootstrap(key, values, labels)
-        run.group_means(key, values, labels)
-    if run.generated_rows is None or run.reference_rows is None:
-        run.notes["per_class.recall"] = reason_without_reference(run, labels=True) or ""
+        findings.values[key] = getattr(scores, key)
+        findings.bootstrap(key, values, labels)
+        findings.group_means(key, values, labels)
+    if findings.generated_rows is None or findings.reference_rows is None:
+        findings.notes["per_class.recall"] = reason_without_reference(findings, labels=True) or ""
         return
     per_class = per_class_manifold_scores(
-        run.generated.manifold, run.generated_rows, run.reference.manifold, run.reference_rows, k=k, device=device
+        findings.generated.manifold,
+        findings.generated_rows,
+        findings.reference.manifold,
+        findings.reference_rows,
+        k=k,
+        device=device,
     )
     for key in ("precision", "recall", "density", "coverage"):
         of_class = [None if s is None else float(getattr(s, key)) for s in per_class]
-        run.set_per_class(key, of_class, f"needs more than k = {k} generated and reference samples")
-        run.set_class_means(key, of_class)
+        findings.set_per_class(key, of_class, f"needs more than k = {k} generated and reference samples")
+        findings.set_class_means(key, of_class)
 
 
-def step_label_accuracy(run: Run) -> None:
+def step_label_accuracy(findings: Findings) -> None:
     """Label accuracy and the confusion table."""
-    labels = run.generated.labels
-    if run.classifier_probabilities is None or labels is None or run.class_count is None:
+    labels = findings.generated.labels
+    if findings.classifier_probabilities is None or labels is None or findings.class_count is None:
         missing = "labels for the generated samples" if labels is None else "a classifier"
-        run.skip("label_accuracy", f"needs {missing}")
+        findings.skip("label_accuracy", f"needs {missing}")
         return
-    scores = label_accuracy(run.classifier_probabilities, labels, class_count=run.class_count)
-    run.values["label_accuracy"] = scores.accuracy
-    run.values["confusion"] = scores.confusion.tolist()
-    run.set_per_class("label_accuracy", scores.per_class, "needs generated samples")
-    run.bootstrap("label_accuracy", scores.correct, labels)
-    run.group_means("label_accuracy", scores.correct, labels)
+    scores = label_accuracy(findings.classifier_probabilities, labels, class_count=findings.class_count)
+    findings.values["label_accuracy"] = scores.accuracy
+    findings.values["confusion"] = scores.confusion.tolist()
+    findings.set_per_class("label_accuracy", scores.per_class, "needs generated samples")
+    findings.bootstrap("label_accuracy", scores.correct, labels)
+    findings.group_means("label_accuracy", scores.correct, labels)
 
 
-def step_memorisation(run: Run) -> None:
+def step_memorisation(findings: Findings) -> None:
     """Nearest training images in features and in pixels, compared with held-out images."""
-    given = run.training
+    given = findings.training
     if given is None:
-        run.skip("memorisation", "needs the training images' features or pixels")
+        findings.skip("memorisation", "needs the training images' features or pixels")
         return
     found: dict[str, MemorisationScores] = {}
-    quantile, device = run.settings.memorisation_quantile, run.device
+    quantile, device = findings.settings.memorisation_quantile, findings.device
     if given.training_features is not None:
-        near = nearest_in_features(run.generated.features, given.training_features, device=device)
+        near = nearest_in_features(findings.generated.features, given.training_features, device=device)
         held = given.held_out_features
         far = None if held is None else nearest_in_features(held, given.training_features, device=device)
         found["features"] = memorisation_scores(near, far, quantile=quantile)
     if given.training_pixels is not None and given.generated_pixels is not None:
-        if len(given.generated_pixels) != len(run.generated):
+        if len(given.generated_pixels) != len(findings.generated):
             raise SamplesError(
-                f"generated_pixels: has {len(given.generated_pixels)} images, expected {len(run.generated)}"
+                f"generated_pixels: has {len(given.generated_pixels)} images, expected {len(findings.generated)}"
             )
         near = nearest_in_pixels(given.generated_pixels, given.training_pixels, device=device)
         pixels = given.held_out_pixels
         far = None if pixels is None else nearest_in_pixels(pixels, given.training_pixels, device=device)
         found["pixels"] = memorisation_scores(near, far, quantile=quantile)
     if not found:
-        run.skip("memorisation", "needs the training images' features, or pixels of generated and training images")
+        findings.skip("memorisation", "needs the training images' features, or pixels of generated and training images")
         return
-    run.memorisation_scores = found
-    run.values["memorisation"] = {space: _memorisation_entry(run, space, scores) for space, scores in found.items()}
+    findings.memorisation_scores = found
+    findings.values["memorisation"] = {
+        space: _memorisation_entry(findings, space, scores) for space, scores in found.items()
+    }
 
 
-def _memorisation_entry(run: Run, space: str, scores: MemorisationScores) -> dict[str, Any]:
+def _memorisation_entry(findings: Findings, space: str, scores: MemorisationScores) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "median_distance": scores.median_distance,
         "held_out_median_distance": scores.held_out_median_distance,
@@ -212,20 +223,20 @@ def _memorisation_entry(run: Run, space: str, scores: MemorisationScores) -> dic
     }
     if scores.copied is None:
         for key in ("threshold", "fraction"):
-            run.notes[f"memorisation.{space}.{key}"] = scores.reason or ""
+            findings.notes[f"memorisation.{space}.{key}"] = scores.reason or ""
         return entry
     copied = scores.copied
-    if run.generated_rows is not None:
-        per_class = [float(copied[rows].mean()) if len(rows) else None for rows in run.generated_rows]
+    if findings.generated_rows is not None:
+        per_class = [float(copied[rows].mean()) if len(rows) else None for rows in findings.generated_rows]
         entry["per_class"] = per_class
         entry["groups"] = {}
-        for group, classes in run.groups.items():
-            rows = np.concatenate([np.zeros(0, dtype=np.int64), *(run.generated_rows[c] for c in classes)])
+        for group, classes in findings.groups.items():
+            rows = np.concatenate([np.zeros(0, dtype=np.int64), *(findings.generated_rows[c] for c in classes)])
             entry["groups"][group] = float(copied[rows].mean()) if len(rows) else None
     return entry
 
 
-Step = Callable[[Run], None]
+Step = Callable[[Findings], None]
 STEPS: tuple[tuple[str, str, Step], ...] = (
     ("fid", "FID", step_fid),
     ("per_class_fid", "FID of every class", step_per_class_fid),

@@ -18,7 +18,7 @@ from ltgen_bench.metrics.numerics.statistics import (
     statistics_side_by_side,
 )
 from ltgen_bench.metrics.numerics.threads import map_in_threads
-from ltgen_bench.metrics.suite.findings import Run, reason_without_reference
+from ltgen_bench.metrics.suite.findings import Findings, reason_without_reference
 
 _Sums = tuple[StatisticsAccumulator, StatisticsAccumulator]
 
@@ -27,19 +27,19 @@ _Sums = tuple[StatisticsAccumulator, StatisticsAccumulator]
 _ONE_PASS_FROM = 1e10
 
 
-def step_fid(run: Run) -> None:
+def step_fid(findings: Findings) -> None:
     """FID of everything, its interval, and FID-infinity where asked for."""
-    settings, features = run.settings, run.generated.features
+    settings, features = findings.settings, findings.generated.features
     folds: dict[str, Any] = {
-        "strata": run.generated.labels,
+        "strata": findings.generated.labels,
         "groups": settings.fid_jackknife_groups,
         "seed": settings.seed,
     }
     level: dict[str, Any] = {"level": settings.confidence_level}
     with_interval = settings.fid_jackknife_groups > 0 and len(features) >= 2 * settings.fid_jackknife_groups
-    reference: GaussianStatistics | FloatArray | None = run.reference_statistics
-    if reference is None and run.reference is not None:
-        reference = run.reference.features
+    reference: GaussianStatistics | FloatArray | None = findings.reference_statistics
+    if reference is None and findings.reference is not None:
+        reference = findings.reference.features
     if reference is None:
         return
     gram = isinstance(reference, np.ndarray) and min(len(features), len(reference)) <= features.shape[1]
@@ -49,7 +49,7 @@ def step_fid(run: Run) -> None:
                 reference, sums = uncertainty.reference_and_fold_statistics(reference, features, **folds)
             else:
                 sums = uncertainty.fold_statistics(features, **folds)
-            value, run.confidence["fid"] = uncertainty.fid_with_interval(sums, reference, **level)
+            value, findings.confidence["fid"] = uncertainty.fid_with_interval(sums, reference, **level)
         else:
             if not isinstance(reference, np.ndarray):
                 value = frechet_distance(gaussian_statistics(features), reference)
@@ -59,40 +59,40 @@ def step_fid(run: Run) -> None:
                 statistics, reference = statistics_side_by_side((features, reference))
                 value = frechet_distance(statistics, reference)
             if with_interval:
-                run.confidence["fid"] = uncertainty.fid_jackknife(features, reference, value, **folds, **level)
+                findings.confidence["fid"] = uncertainty.fid_jackknife(features, reference, value, **folds, **level)
     except SamplesError as error:
-        run.skip("fid", str(error))
+        findings.skip("fid", str(error))
         return
-    run.values["fid"] = value
+    findings.values["fid"] = value
     if not settings.fid_infinity:
         return
     try:
         statistics = reference if isinstance(reference, GaussianStatistics) else gaussian_statistics(reference)
-        run.values["fid_infinity"] = fid_infinity(features, statistics, seed=settings.seed)
+        findings.values["fid_infinity"] = fid_infinity(features, statistics, seed=settings.seed)
     except SamplesError as error:
-        run.notes["fid_infinity"] = str(error)
+        findings.notes["fid_infinity"] = str(error)
 
 
-def step_per_class_fid(run: Run) -> None:
+def step_per_class_fid(findings: Findings) -> None:
     """FID of every class, the real-versus-real floor beside it, and the pooled FID of the groups."""
-    reason = reason_without_reference(run, labels=True)
-    if reason or run.reference is None or run.generated_rows is None or run.reference_rows is None:
-        run.skip("per_class_fid", reason or "")
+    reason = reason_without_reference(findings, labels=True)
+    if reason or findings.reference is None or findings.generated_rows is None or findings.reference_rows is None:
+        findings.skip("per_class_fid", reason or "")
         return
-    generated, reference = run.generated.features, run.reference.features
-    generated_rows, reference_rows = run.generated_rows, run.reference_rows
+    generated, reference = findings.generated.features, findings.reference.features
+    generated_rows, reference_rows = findings.generated_rows, findings.reference_rows
 
     def of_class(c: int) -> tuple[float | None, tuple[float, int] | None, _Sums | None]:
         x, y = generated[generated_rows[c]], reference[reference_rows[c]]
         if min(len(x), len(y)) < 2:
-            return None, fid_floor(y, len(x), seed=run.settings.seed), None
+            return None, fid_floor(y, len(x), seed=findings.settings.seed), None
         if min(len(x), len(y)) <= x.shape[1]:
-            return frechet_distance_gram(x, y), fid_floor(y, len(x), seed=run.settings.seed), None
-        floor, of_reference = _floor_and_sums(y, len(x), run.settings.seed)
+            return frechet_distance_gram(x, y), fid_floor(y, len(x), seed=findings.settings.seed), None
+        floor, of_reference = _floor_and_sums(y, len(x), findings.settings.seed)
         sums = StatisticsAccumulator(x.shape[1]).update(x), of_reference
         return frechet_distance(sums[0].result(), sums[1].result()), floor, sums
 
-    pooled = _GroupFid(run)
+    pooled = _GroupFid(findings)
     fids: list[float | None] = []
     floors: list[tuple[float, int] | None] = []
     for c, (value, floor, sums) in enumerate(map_in_threads(of_class, range(len(generated_rows)))):
@@ -100,14 +100,14 @@ def step_per_class_fid(run: Run) -> None:
         floors.append(floor)
         pooled.add(c, sums)
     too_few = "needs at least 2 generated and 2 reference samples"
-    run.set_per_class("fid", fids, too_few)
+    findings.set_per_class("fid", fids, too_few)
     reason = "needs at least 2 generated and 4 reference samples"
-    run.set_per_class("fid_floor", [None if f is None else f[0] for f in floors], reason)
-    run.set_per_class("fid_floor_n", [None if f is None else f[1] for f in floors], reason)
-    run.set_class_means("fid", fids)
-    run.set_class_means("fid_floor", run.per_class["fid_floor"])
-    for group in run.groups:
-        run.set_group(group, "fid", pooled.value(group), too_few)
+    findings.set_per_class("fid_floor", [None if f is None else f[0] for f in floors], reason)
+    findings.set_per_class("fid_floor_n", [None if f is None else f[1] for f in floors], reason)
+    findings.set_class_means("fid", fids)
+    findings.set_class_means("fid_floor", findings.per_class["fid_floor"])
+    for group in findings.groups:
+        findings.set_group(group, "fid", pooled.value(group), too_few)
 
 
 def _floor_and_sums(
@@ -125,13 +125,13 @@ def _floor_and_sums(
 class _GroupFid:
     """Pooled FID of the groups from the classes' sums, so that their features are not summed up a second time."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._group = {c: group for group, classes in run.groups.items() for c in classes}
+    def __init__(self, findings: Findings) -> None:
+        self._run = findings
+        self._group = {c: group for group, classes in findings.groups.items() for c in classes}
         self._sums: dict[str, _Sums] = {}
         self._without_sums: dict[str, list[int]] = {}
-        dimension = run.generated.features.shape[1]
-        for group, classes in run.groups.items():
+        dimension = findings.generated.features.shape[1]
+        for group, classes in findings.groups.items():
             if min(len(self._rows(0, classes)), len(self._rows(1, classes))) > dimension:
                 self._sums[group] = (StatisticsAccumulator(dimension), StatisticsAccumulator(dimension))
                 self._without_sums[group] = []
