@@ -26,7 +26,7 @@ app = typer.Typer(
         "Only have samples? All numbers of the protocol from a file:\n\n"
         "    ltgen-bench evaluate samples.npz --dataset cifar10lt\n\n"
         "Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 something to fix on your side "
-        "(one line says what), 130 interrupted (the same command goes on)."
+        "(one line says what), 130 interrupted (the same command resumes)."
     ),
 )
 run.add_commands(app)
@@ -55,7 +55,7 @@ def main() -> None:
         else:
             raise
     if code == INTERRUPTED:
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print("interrupted; the same command resumes where this one stopped", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

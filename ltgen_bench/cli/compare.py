@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ltgen_bench.cli import options as o
+from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
 from ltgen_bench.core.errors import RecordError
 
@@ -17,11 +17,12 @@ def add_commands(app: typer.Typer) -> None:
     app.command("compare")(compare)
 
 
+@offers("records as_json")
 def compare(
+    options: Options,
     records: Annotated[
         list[Path], typer.Argument(help="Records, runs, or folders of runs; two or more records in all.")
     ],
-    as_json: o.Json = False,
 ) -> None:
     """Mean and standard deviation over seeds by method, and paired differences to the first method.
 
@@ -40,7 +41,7 @@ def compare(
             f"{len(found)} record found in {', '.join(map(str, records))}; a comparison needs two or more"
         )
     result = compare_records([read_record(file) for file in found])
-    if as_json:
+    if options.as_json:
         print_json(result)
         return
     from rich.table import Table

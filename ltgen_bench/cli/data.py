@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ltgen_bench.cli import options as o
 from ltgen_bench.cli.layers import configuration_layers
+from ltgen_bench.cli.options import DATASET_DETAILS, Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
 
 if TYPE_CHECKING:
@@ -42,27 +43,14 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
 
 
-def show(
-    dataset: Name,
-    imbalance: o.Imbalance = None,
-    per_class: o.PerClass = None,
-    path: o.DataPath = None,
-    reference_path: o.ReferencePath = None,
-    image_size: o.ImageSize = None,
-    overrides: o.Overrides = [],  # noqa: B006 - typer reads the default
-    data_root: o.DataRoot = Path("data"),
-    as_json: o.Json = False,
-) -> None:
+@offers(f"dataset {DATASET_DETAILS} overrides data_root as_json", dataset=Name)
+def show(options: Options) -> None:
     """Class counts, groups, reference set and fingerprints of a data set. Counts need no pixels on disk.
 
     Example: ltgen-bench data show cifar10lt --imbalance 0.001
     """
-    layers = configuration_layers(
-        config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
-        reference_path=reference_path, image_size=image_size,
-    )  # fmt: skip
-    summary = _load(layers, data_root).summary()
-    if as_json:
+    summary = _load(options).summary()
+    if options.as_json:
         print_json(summary)
         return
     from rich.table import Table
@@ -91,73 +79,47 @@ def show(
     print_tables([table, "", *(Text(line) for line in lines)])
 
 
-def prepare(
-    dataset: Name,
-    source: Source = None,
-    reference_path: o.ReferencePath = None,
-    image_size: o.ImageSize = None,
-    overrides: o.Overrides = [],  # noqa: B006
-    data_root: o.DataRoot = Path("data"),
-    quiet: o.Quiet = False,
-    as_json: o.Json = False,
-) -> None:
+@offers("dataset source reference_path image_size overrides data_root quiet as_json", dataset=Name)
+def prepare(options: Options, source: Source = None) -> None:
     """Make a data set ready: download, unpack, or decode your own copy once; then verify it.
 
-    It can be interrupted at any time; the same command goes on where it stopped.
+    It can be interrupted at any time; the same command continues where it stopped.
 
     Example: ltgen-bench data prepare imagenet-lt --path /datasets/imagenet
     """
-    own = dataset == "folder"  # whose path is a part of the configuration
-    chosen = _load(
-        configuration_layers(
-            config=None, overrides=overrides, dataset=dataset, path=source if own else None,
-            reference_path=reference_path, image_size=image_size,
-        ),
-        data_root,
-    )  # fmt: skip
-    with o.make_progress(quiet) as progress:
-        chosen.prepare(None if own or source is None else source.expanduser(), progress.say, _bar(progress, dataset))
+    own = options.dataset == "folder"  # whose path is a part of the configuration
+    chosen = _load(replace(options, path=source) if own else options)
+    with options.progress() as progress:
+        bar = _bar(progress, chosen.name)
+        chosen.prepare(None if own or source is None else source.expanduser(), progress.say, bar)
         progress.finish()
-        _report(chosen, _verify(chosen, data_root, progress), as_json, "ready")
+        _report(chosen, _verify(chosen, options.data_root, progress), options.as_json, "ready")
 
 
-def verify(
-    dataset: Name,
-    imbalance: o.Imbalance = None,
-    per_class: o.PerClass = None,
-    path: o.DataPath = None,
-    reference_path: o.ReferencePath = None,
-    image_size: o.ImageSize = None,
-    overrides: o.Overrides = [],  # noqa: B006
-    data_root: o.DataRoot = Path("data"),
-    quiet: o.Quiet = False,
-    as_json: o.Json = False,
-) -> None:
+@offers(f"dataset {DATASET_DETAILS} overrides data_root quiet as_json", dataset=Name)
+def verify(options: Options) -> None:
     """Check files, class counts, index list and fingerprints. Exit code 2 and one line when something differs.
 
     They are compared with the manifest; what no manifest states is computed on first use, kept under the data root,
     and compared the next time.
     """
-    layers = configuration_layers(
-        config=None, overrides=overrides, dataset=dataset, imbalance=imbalance, per_class=per_class, path=path,
-        reference_path=reference_path, image_size=image_size,
-    )  # fmt: skip
-    chosen = _load(layers, data_root)
-    with o.make_progress(quiet) as progress:
-        _report(chosen, _verify(chosen, data_root, progress), as_json, "as it should be")
+    chosen = _load(options)
+    with options.progress() as progress:
+        _report(chosen, _verify(chosen, options.data_root, progress), options.as_json, "as it should be")
 
 
-def _load(layers: dict[str, Any], data_root: Path) -> Dataset:
+def _load(options: Options) -> Dataset:
     from ltgen_bench.core.config import DatasetConfig, build
     from ltgen_bench.datasets import load_dataset
 
-    return load_dataset(build(DatasetConfig, layers["dataset"], "dataset"), data_root)
+    layers = configuration_layers(options)
+    return load_dataset(build(DatasetConfig, layers["dataset"], "dataset"), options.data_root)
 
 
 def _verify(dataset: Dataset, data_root: Path, progress: Progress) -> list[Check]:
     from ltgen_bench.datasets import verify_dataset
 
-    return verify_dataset(dataset, data_root.expanduser(), progress.say)
+    return verify_dataset(dataset, data_root, progress.say)
 
 
 def _report(dataset: Dataset, checks: list[Check], as_json: bool, verdict: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from ltgen_bench.cli import options as o
+from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
 
 Kind = Literal["methods", "datasets", "features", "protocols"]
@@ -20,15 +19,12 @@ def add_commands(app: typer.Typer) -> None:
     app.command("schema")(schema)
 
 
-def list_things(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
-    plugins: o.Plugins = [],  # noqa: B006 - typer reads the default
-    as_json: o.Json = False,
-) -> None:
+@offers("kind plugins as_json")
+def list_things(options: Options, kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List methods, data sets, feature extractors or protocols, with one line about each."""
-    o.load_plugins(plugins)
+    options.load_plugins()
     rows = {"methods": _methods, "datasets": _datasets, "features": _features, "protocols": _protocols}[kind]()
-    if as_json:
+    if options.as_json:
         print_json(rows)
         return
     from rich.table import Table
@@ -92,16 +88,13 @@ def _protocols() -> list[dict[str, Any]]:
     ]
 
 
-def doctor(
-    data_root: o.DataRoot = Path("data"),
-    weights: o.Weights = [],  # noqa: B006
-    as_json: o.Json = False,
-) -> None:
+@offers("data_root weights as_json")
+def doctor(options: Options) -> None:
     """What is installed, which device there is, which data and weights are present, what each protocol lacks."""
     from ltgen_bench.runs.doctor import diagnose
 
-    findings = diagnose(o.places(data_root, weights))
-    if as_json:
+    findings = diagnose(options.places())
+    if options.as_json:
         print_json(findings)
         return
     from rich.table import Table

@@ -3,63 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ltgen_bench.cli.options import Options
 from ltgen_bench.core.config import merge, parse_overrides, read_toml
 from ltgen_bench.core.errors import ConfigError
 
-if TYPE_CHECKING:
-    pass
 
-
-def configuration_layers(
-    *,
-    config: Path | None,
-    overrides: list[str],
-    method: str | None = None,
-    dataset: str | None = None,
-    imbalance: float | None = None,
-    per_class: int | None = None,
-    path: Path | None = None,
-    reference_path: Path | None = None,
-    image_size: int | None = None,
-    protocol: str | None = None,
-    features: str | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-) -> dict[str, Any]:
+def configuration_layers(options: Options) -> dict[str, Any]:
     """The user's layers, later ones winning: the file, the options, `--set`.
 
     A protocol named in the options replaces the file's whole section: a run's config.toml has every field of its own
     protocol, which would otherwise be measured under the new name.
     """
-    options: dict[str, Any] = {
-        "method": {"name": method},
+    sections: dict[str, dict[str, Any]] = {
+        "method": {"name": options.method},
         "dataset": {
-            "name": dataset,
-            "imbalance": imbalance,
-            "per_class": per_class,
-            "path": None if path is None else str(path.expanduser().resolve()),
-            "reference_path": None if reference_path is None else str(reference_path.expanduser().resolve()),
-            "image_size": image_size,
+            "name": options.dataset,
+            "imbalance": options.imbalance,
+            "per_class": options.per_class,
+            "path": _absolute(options.path),
+            "reference_path": _absolute(options.reference_path),
+            "image_size": options.image_size,
         },
-        "protocol": {"name": protocol, "extractor": features, "manifold_extractor": features},
-        "execution": {"device": device},
+        "protocol": {
+            "name": options.protocol,
+            "extractor": options.features,
+            "manifold_extractor": options.features,
+        },
+        "execution": {"device": options.device},
     }
-    given = {
-        section: {key: value for key, value in values.items() if value is not None}
-        for section, values in options.items()
+    given: dict[str, Any] = {
+        section: chosen
+        for section, values in sections.items()
+        if (chosen := {key: value for key, value in values.items() if value is not None})
     }
-    file = read_toml(config) if config else {}
-    if protocol is not None and isinstance(written := file.get("protocol"), dict) and "name" in written:
+    if options.seed is not None:
+        given["seed"] = options.seed
+    file = read_toml(options.config) if options.config else {}
+    if options.protocol is not None and isinstance(written := file.get("protocol"), dict) and "name" in written:
         del file["protocol"]  # a run's own, with every key: it would hide the one that is asked for
-    changes = parse_overrides(overrides)
+    changes = parse_overrides(options.overrides)
     _refuse_another_variant(file, changes)
-    layers = [file, {section: values for section, values in given.items() if values}]
-    if seed is not None:
-        layers.append({"seed": seed})
-    layers.append(changes)
-    return merge(*layers)
+    return merge(file, given, changes)
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.expanduser().resolve())
 
 
 def _refuse_another_variant(file: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ltgen_bench.cli import options as o
-
-Leaderboards = Annotated[Path, typer.Option(help="The folder with records/, published/ and verifications/.")]
+from ltgen_bench.cli.options import Options, offers
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -22,36 +20,36 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(group, name="leaderboard")
 
 
+@offers("check leaderboards data_root")
 def build(
+    options: Options,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 2 when a file is stale.")] = False,
-    leaderboards: Leaderboards = Path("leaderboards"),
-    data_root: o.DataRoot = Path("data"),
 ) -> None:
     """Make one table per data set and protocol in leaderboards/tables: Markdown, CSV and LaTeX."""
     from ltgen_bench.leaderboard.build import build as build_tables
     from ltgen_bench.leaderboard.build import check as check_tables
 
-    _there(leaderboards)
+    _there(options.leaderboards)
     if check:
-        print(f"{check_tables(leaderboards, data_root.expanduser())} files are up to date")
+        print(f"{check_tables(options.leaderboards, options.data_root)} files are up to date")
         return
-    changed = build_tables(leaderboards, data_root.expanduser())
+    changed = build_tables(options.leaderboards, options.data_root)
     for path in changed:
         print(path)
     if not changed:
         print("everything is up to date")
 
 
+@offers("out leaderboards data_root")
 def site(
+    options: Options,
     out: Annotated[Path, typer.Argument(help="Folder to write; a site of an earlier build in it is replaced.")],
-    leaderboards: Leaderboards = Path("leaderboards"),
-    data_root: o.DataRoot = Path("data"),
 ) -> None:
     """Write the leaderboards as a static site that needs no network: open OUT/index.html."""
     from ltgen_bench.leaderboard.site.write import write_site
 
-    _there(leaderboards)
-    pages = write_site(leaderboards, out, data_root.expanduser())
+    _there(options.leaderboards)
+    pages = write_site(options.leaderboards, out, options.data_root)
     print(f"{out / 'index.html'} and {pages} pages of records")
 
 

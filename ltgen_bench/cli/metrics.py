@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ltgen_bench.cli import options as o
+from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
-from ltgen_bench.core.errors import ConfigError, DeviceError, SamplesError
+from ltgen_bench.core.errors import ConfigError, SamplesError
 
 if TYPE_CHECKING:
     from ltgen_bench.datasets import Dataset
-    from ltgen_bench.metrics import MetricSettings
+    from ltgen_bench.evaluation.feature_files import Reference
+    from ltgen_bench.metrics import FeatureArrays, MemorisationInputs, MetricReport, MetricSettings
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -21,7 +22,20 @@ def add_commands(app: typer.Typer) -> None:
     app.command("metrics")(metrics)
 
 
+@offers(
+    "generated reference only dataset training held_out export_statistics fid_infinity overrides data_root device "
+    "threads as_json quiet",
+    dataset=Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Take class names and head/medium/tail groups from this data set."),
+    ],
+    overrides=Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="A metric setting, such as k=5 or prd_runs=3; repeatable."),
+    ],
+)
 def metrics(
+    options: Options,
     generated: Annotated[Path, typer.Argument(help="Features of generated samples.", metavar="GENERATED.npz")],
     reference: Annotated[
         Path, typer.Argument(help="Features of real images, or statistics mu, sigma, n.", metavar="REFERENCE.npz")
@@ -32,10 +46,6 @@ def metrics(
             help="Comma-separated: fid, per_class_fid, kid, inception_score, prd, precision_recall, memorisation. "
             "Default: all."
         ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", "-d", help="Take class names and head/medium/tail groups from this data set."),
     ] = None,
     training: Annotated[
         Path | None, typer.Option(help="Features of the training images, for memorisation.", metavar="FILE.npz")
@@ -49,15 +59,8 @@ def metrics(
     fid_infinity: Annotated[
         bool, typer.Option("--fid-infinity", help="Extrapolate FID to infinitely many samples.")
     ] = False,
-    overrides: Annotated[
-        list[str],
-        typer.Option("--set", metavar="KEY=VALUE", help="A metric setting, such as k=5 or prd_runs=3; repeatable."),
-    ] = [],  # noqa: B006 - typer reads the default
-    data_root: o.DataRoot = Path("data"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda, for precision, recall, density, coverage.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Compare two sets of features. Nothing but features is needed: no images, no network, no checkpoint.
 
@@ -69,74 +72,91 @@ def metrics(
     Example: ltgen-bench metrics generated.npz reference.npz --only fid,prd --json
     """
     from ltgen_bench.core.devices import cpu_threads, resolve_device
-    from ltgen_bench.evaluation.feature_files import (
-        read_features,
-        read_reference,
-        reference_statistics,
-        write_statistics,
-    )
-    from ltgen_bench.metrics import MemorisationInputs, check_metric_names, compute_metrics
+    from ltgen_bench.evaluation.feature_files import read_reference, reference_statistics, write_statistics
+    from ltgen_bench.metrics import check_metric_names
 
     if export_statistics is not None and export_statistics.is_dir():
         raise ConfigError(f"--export-statistics {export_statistics} is a folder; name the .npz file to write")
     names = check_metric_names(None if only is None else [name.strip() for name in only.split(",") if name.strip()])
-    settings = _settings(overrides, fid_infinity)
-    where = resolve_device(device)
-    if where.type == "mps":  # which has no float64
-        raise DeviceError("--device is mps and metrics are computed on cpu or cuda; use --device cpu")
-    ours, theirs = read_features(generated), read_reference(reference)
-    known = _dataset(dataset, data_root)
-    class_count = known.class_count if known else None
-    if class_count is None and ours.labels is not None:
-        labels = [ours.labels] + (
-            [theirs.features.labels] if theirs.features and theirs.features.labels is not None else []
-        )
-        class_count = 1 + max(int(each.max()) for each in labels)
-    classifier = (
-        ours.probabilities is not None and ours.labels is not None and ours.probabilities.shape[1] == class_count
-    )
-    copies = None
-    if training is not None:
-        train = read_features(training)
-        copies = MemorisationInputs(
-            training_features=train.features,
-            training_labels=train.labels,
-            held_out_features=None if held_out is None else read_features(held_out).features,
-        )
-    elif held_out is not None:
-        raise ConfigError("--held-out is compared with the training images: give --training as well")
-    progress = o.make_progress(quiet)
+    settings = _settings(options.overrides, fid_infinity)
+    where = resolve_device(device, what="--device", kinds=("cpu", "cuda"))
+    theirs = read_reference(reference)
     with cpu_threads(threads):
-        report = compute_metrics(
-            ours,
-            theirs.features,
+        _compare(
+            options,
+            generated,
+            theirs,
+            heading=f"{generated.name} against {reference.name}",
+            training=_training(training, held_out),
             settings=settings,
-            class_count=class_count,
-            groups=known.groups.as_dict() if known else None,
             only=names,
-            classifier_probabilities=ours.probabilities if classifier else None,
-            training=copies,
-            reference_statistics=theirs.statistics,
-            progress=progress.say,
             device=str(where),
         )
-    if as_json:
+        if export_statistics is not None:  # last: a full disk must not cost the numbers
+            write_statistics(export_statistics, reference_statistics(theirs))
+
+
+def _compare(options: Options, generated: Path, theirs: Reference, *, heading: str, **arguments: Any) -> None:
+    """Compute and print."""
+    from ltgen_bench.evaluation.feature_files import read_features
+    from ltgen_bench.metrics import compute_metrics
+
+    ours = read_features(generated)
+    dataset = _dataset(options.dataset, options.data_root)
+    class_count = dataset.class_count if dataset else _class_count(ours, theirs.features)
+    columns = None if ours.probabilities is None or ours.labels is None else ours.probabilities.shape[1]
+    report = compute_metrics(
+        ours,
+        theirs.features,
+        class_count=class_count,
+        groups=dataset.groups.as_dict() if dataset else None,
+        classifier_probabilities=ours.probabilities if columns == class_count else None,
+        reference_statistics=theirs.statistics,
+        progress=options.progress().say,
+        **arguments,
+    )
+    if options.as_json:
         print_json(report.to_dict())
     else:
-        from ltgen_bench.evaluation.report.tables import metric_tables
+        _print_tables(report, f"{heading}, {len(ours.features):,} samples", dataset, class_count)
 
-        print_tables(
-            metric_tables(
-                report.to_dict(),
-                heading=f"{generated.name} against {reference.name}, {len(ours.features):,} samples",
-                label="Frechet distance",
-                class_names=known.class_names if known else [str(index) for index in range(class_count or 0)],
-                class_counts=known.class_counts if known else None,
-            )
+
+def _print_tables(report: MetricReport, heading: str, dataset: Dataset | None, class_count: int | None) -> None:
+    from ltgen_bench.evaluation.report.tables import metric_tables
+
+    print_tables(
+        metric_tables(
+            report.to_dict(),
+            heading=heading,
+            label="Frechet distance",
+            class_names=dataset.class_names if dataset else [str(index) for index in range(class_count or 0)],
+            class_counts=dataset.class_counts if dataset else None,
         )
-    if export_statistics is not None:  # last: a full disk must not cost the numbers
-        with cpu_threads(threads):
-            write_statistics(export_statistics, reference_statistics(theirs))
+    )
+
+
+def _class_count(generated: FeatureArrays, reference: FeatureArrays | None) -> int | None:
+    """One more than the largest label of either set; None where the samples have no labels."""
+    if generated.labels is None:
+        return None
+    sets = [generated.labels, None if reference is None else reference.labels]
+    return 1 + max(int(labels.max()) for labels in sets if labels is not None)
+
+
+def _training(training: Path | None, held_out: Path | None) -> MemorisationInputs | None:
+    from ltgen_bench.evaluation.feature_files import read_features
+    from ltgen_bench.metrics import MemorisationInputs
+
+    if training is None:
+        if held_out is not None:
+            raise ConfigError("--held-out is compared with the training images: give --training as well")
+        return None
+    images = read_features(training)
+    return MemorisationInputs(
+        training_features=images.features,
+        training_labels=images.labels,
+        held_out_features=None if held_out is None else read_features(held_out).features,
+    )
 
 
 def _settings(overrides: list[str], fid_infinity: bool) -> MetricSettings:

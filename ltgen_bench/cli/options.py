@@ -1,12 +1,16 @@
-"""Options that several commands share, and how they become configuration layers."""
+"""Options that several commands share, and what they stand for."""
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
 from ltgen_bench.core.errors import ConfigError
 
@@ -14,92 +18,159 @@ if TYPE_CHECKING:
     from ltgen_bench.core.progress import Progress
     from ltgen_bench.evaluation.places import EvaluationPlaces
 
-MethodName = Annotated[str | None, typer.Option("--method", "-m", help="Method; see 'list methods'. Default: ddpm.")]
-DatasetName = Annotated[
-    str | None, typer.Option("--dataset", "-d", help="Data set; see 'list datasets'. Default: digits-lt.")
-]
-Imbalance = Annotated[
-    float | None, typer.Option(help="Smallest class / largest class, such as 0.001.", show_default=False)
-]
-PerClass = Annotated[
-    int | None, typer.Option(help="A balanced subset of this many images a class.", show_default=False)
-]
-DataPath = Annotated[
-    Path | None, typer.Option("--path", help="For --dataset folder: your folder of class folders.", show_default=False)
-]
-ReferencePath = Annotated[
-    Path | None,
-    typer.Option(help="For --dataset folder: held-out images in the same class folders.", show_default=False),
-]
-ImageSize = Annotated[
-    int | None, typer.Option(help="For --dataset folder: resize to this many pixels.", show_default=False)
-]
-ProtocolName = Annotated[
-    str | None, typer.Option("--protocol", "-p", help="Protocol; see 'list protocols'. Default: the data set's.")
-]
-Features = Annotated[
-    str | None,
-    typer.Option("--features", help="Another feature extractor; see 'list features'. The protocol becomes '+custom'."),
-]
-Seed = Annotated[int | None, typer.Option("--seed", "-s", help="Seed of everything random. Default: 0.")]
-Overrides = Annotated[
-    list[str],
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override any configuration key; repeatable."),
-]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", help="A TOML configuration, such as the config.toml of a run.", show_default=False),
-]
-RunsDir = Annotated[Path, typer.Option(envvar="LTGEN_BENCH_RUNS_DIR", help="Where runs are kept.")]
-RunDir = Annotated[Path | None, typer.Option(help="Exactly this folder for the run.", show_default=False)]
-DataRoot = Annotated[
-    Path, typer.Option(envvar="LTGEN_BENCH_DATA_ROOT", help="Where data sets, weights and caches are kept.")
-]
-Weights = Annotated[
-    list[str],
-    typer.Option(
-        "--weights", metavar="EXTRACTOR=FILE", help="Weights of a feature extractor kept elsewhere; repeatable."
-    ),
-]
-Plugins = Annotated[
-    list[Path],
-    typer.Option("--plugin", metavar="FILE.py", help="A Python file that registers your method; repeatable."),
-]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. Default: auto.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+DATASET_DETAILS = "imbalance per_class path reference_path image_size"
+"""The options that say which of a data set's variants is meant."""
 
 
-def places(data_root: Path, weights: list[str]) -> EvaluationPlaces:
-    """Where weights and caches live; raises UnknownNameError for weights of an extractor that is not registered."""
-    from ltgen_bench.evaluation.places import EvaluationPlaces
-    from ltgen_bench.features import extractor_info
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says. A command offers some of these options; the others keep their defaults."""
 
-    own = {}
-    for entry in weights:
-        name, equals, file = entry.partition("=")
-        if not equals or not file:
-            raise ConfigError(
-                f"--weights wants EXTRACTOR=FILE, as in inception-v3-fid=/path/weights.pth; got {entry!r}"
-            )
-        extractor_info(name)  # asked only whether there is one
-        own[name] = Path(file).expanduser()
-    return EvaluationPlaces(data_root.expanduser(), own)
+    method: Annotated[str | None, typer.Option("--method", "-m", help="Method; see 'list methods'. Default: ddpm.")] = (
+        None
+    )
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Data set; see 'list datasets'. Default: digits-lt.")
+    ] = None
+    seed: Annotated[int | None, typer.Option("--seed", "-s", help="Seed of everything random. Default: 0.")] = None
+    imbalance: Annotated[
+        float | None, typer.Option(help="Smallest class / largest class, such as 0.001.", show_default=False)
+    ] = None
+    per_class: Annotated[
+        int | None, typer.Option(help="A balanced subset of this many images a class.", show_default=False)
+    ] = None
+    path: Annotated[
+        Path | None,
+        typer.Option("--path", help="For --dataset folder: your folder of class folders.", show_default=False),
+    ] = None
+    reference_path: Annotated[
+        Path | None,
+        typer.Option(help="For --dataset folder: held-out images in the same class folders.", show_default=False),
+    ] = None
+    image_size: Annotated[
+        int | None, typer.Option(help="For --dataset folder: resize to this many pixels.", show_default=False)
+    ] = None
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", "-p", help="Protocol; see 'list protocols'. Default: the data set's.")
+    ] = None
+    features: Annotated[
+        str | None,
+        typer.Option(
+            "--features", help="Another feature extractor; see 'list features'. The protocol becomes '+custom'."
+        ),
+    ] = None
+    overrides: Annotated[
+        list[str],
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override any configuration key; repeatable."),
+    ] = field(default_factory=list)
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="A TOML configuration, such as the config.toml of a run.", show_default=False),
+    ] = None
+    runs_dir: Annotated[Path, typer.Option(envvar="LTGEN_BENCH_RUNS_DIR", help="Where runs are kept.")] = Path("runs")
+    run_dir: Annotated[Path | None, typer.Option(help="Exactly this folder for the run.", show_default=False)] = None
+    leaderboards: Annotated[Path, typer.Option(help="The folder with records/, published/ and verifications/.")] = Path(
+        "leaderboards"
+    )
+    data_root: Annotated[
+        Path, typer.Option(envvar="LTGEN_BENCH_DATA_ROOT", help="Where data sets, weights and caches are kept.")
+    ] = Path("data")
+    weights: Annotated[
+        list[str],
+        typer.Option(
+            "--weights", metavar="EXTRACTOR=FILE", help="Weights of a feature extractor kept elsewhere; repeatable."
+        ),
+    ] = field(default_factory=list)
+    plugins: Annotated[
+        list[Path],
+        typer.Option("--plugin", metavar="FILE.py", help="A Python file that registers your method; repeatable."),
+    ] = field(default_factory=list)
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. Default: auto.")] = None
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
+    ] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False
+
+    def __post_init__(self) -> None:
+        for name in ("runs_dir", "data_root"):
+            object.__setattr__(self, name, getattr(self, name).expanduser())
+
+    def places(self) -> EvaluationPlaces:
+        """Where weights and caches live; raises UnknownNameError for weights of an unregistered extractor."""
+        from ltgen_bench.evaluation.places import EvaluationPlaces
+        from ltgen_bench.features import extractor_info
+
+        own = {}
+        for entry in self.weights:
+            name, equals, file = entry.partition("=")
+            if not equals or not file:
+                raise ConfigError(
+                    f"--weights wants EXTRACTOR=FILE, as in inception-v3-fid=/path/weights.pth; got {entry!r}"
+                )
+            extractor_info(name)  # asked only whether there is one
+            own[name] = Path(file).expanduser()
+        return EvaluationPlaces(self.data_root, own)
+
+    def load_plugins(self) -> None:
+        """Import the files given with `--plugin`."""
+        from ltgen_bench.core.plugins import load_plugin_file
+
+        for plugin in self.plugins:
+            load_plugin_file(plugin)
+
+    def progress(self) -> Progress:
+        """Progress on stderr, or silence; in a job of several processes only the first one prints."""
+        from ltgen_bench.core.progress import Progress, TerminalProgress
+
+        return Progress() if self.quiet or not is_first_process() else TerminalProgress()
 
 
-def load_plugins(plugins: list[Path]) -> None:
-    """Import the files given with `--plugin`."""
-    from ltgen_bench.core.plugins import load_plugin_file
+def offers(names: str, **descriptions: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function that takes `Options` first: its options are `names`, in the order of `--help`.
 
-    for plugin in plugins:
-        load_plugin_file(plugin)
+    The function's own parameters stand among the names too. `descriptions` replace those of shared options; an
+    argument among them is required.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function).parameters.values())[1:]
+        hints = get_type_hints(function, include_extras=True)
+        parameters = {each.name: each.replace(annotation=hints[each.name]) for each in own}
+        shared = {name: _PARAMETERS[name] for name in names.split() if name not in parameters}
+        for name, description in descriptions.items():
+            required = isinstance(description.__metadata__[0], ArgumentInfo)
+            default = inspect.Parameter.empty if required else shared[name].default
+            shared[name] = shared[name].replace(annotation=description, default=default)
+        ordered = [(parameters | shared)[name] for name in names.split()]
+
+        def command(**values: Any) -> None:
+            options = Options(**{name: values.pop(name) for name in shared})
+            function(options, **values)
+
+        command.__doc__, command.__name__ = function.__doc__, function.__name__
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what typer reads
+            [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in ordered]
+        )
+        command.__annotations__ = {each.name: each.annotation for each in ordered}
+        return command
+
+    return decorate
 
 
-def make_progress(quiet: bool) -> Progress:
-    """Progress on stderr, or silence; in a job of several processes only the first one speaks."""
-    from ltgen_bench.core.progress import Progress, TerminalProgress
+def _parameters() -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(Options, include_extras=True)
+    return {
+        each.name: inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=[] if callable(each.default_factory) else each.default,
+            annotation=hints[each.name],
+        )
+        for each in fields(Options)
+    }
 
-    return Progress() if quiet or not is_first_process() else TerminalProgress()
+
+_PARAMETERS = _parameters()
 
 
 def is_first_process() -> bool:

@@ -17,7 +17,7 @@ def print_json(value: Any) -> None:
 
 
 def print_tables(parts: list[Any]) -> None:
-    """Tables and text on stdout; as wide as they need where stdout is no terminal."""
+    """Tables and text on stdout; as wide as they need where stdout is not a terminal."""
     from rich.console import Console
 
     console = Console(highlight=False)

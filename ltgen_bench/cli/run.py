@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ltgen_bench.cli import options as o
 from ltgen_bench.cli.layers import configuration_layers
+from ltgen_bench.cli.options import DATASET_DETAILS, Options, is_first_process, offers
 from ltgen_bench.cli.output import print_json, print_tables
 from ltgen_bench.core.errors import CheckpointError, ConfigError
 
@@ -23,34 +24,19 @@ def add_commands(app: typer.Typer) -> None:
     app.command("sample")(sample)
 
 
+@offers(
+    f"method dataset seed {DATASET_DETAILS} protocol features overrides config runs_dir run_dir data_root weights "
+    "plugins device dry_run as_json quiet"
+)
 def run(
-    method: o.MethodName = None,
-    dataset: o.DatasetName = None,
-    seed: o.Seed = None,
-    imbalance: o.Imbalance = None,
-    per_class: o.PerClass = None,
-    path: o.DataPath = None,
-    reference_path: o.ReferencePath = None,
-    image_size: o.ImageSize = None,
-    protocol: o.ProtocolName = None,
-    features: o.Features = None,
-    overrides: o.Overrides = [],  # noqa: B006 - typer reads the default
-    config: o.ConfigFile = None,
-    runs_dir: o.RunsDir = Path("runs"),
-    run_dir: o.RunDir = None,
-    data_root: o.DataRoot = Path("data"),
-    weights: o.Weights = [],  # noqa: B006
-    plugins: o.Plugins = [],  # noqa: B006
-    device: o.Device = None,
+    options: Options,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and what it costs; write nothing.")
     ] = False,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Train, sample, evaluate and record one method on one data set.
 
-    Everything is resumable: the same command goes on where it stopped, and a finished run prints its record again.
+    Everything is resumable: the same command continues where it stopped, and a finished run prints its record again.
     Without options it runs DDPM on the embedded long-tailed digits, which takes minutes on a laptop.
 
     Examples:
@@ -63,23 +49,18 @@ def run(
 
         ltgen-bench run --set training.steps=2000 --set sampling.guidance_scale=0.5
     """
-    layers = configuration_layers(
-        config=config, overrides=overrides, method=method, dataset=dataset, imbalance=imbalance, per_class=per_class,
-        path=path, reference_path=reference_path, image_size=image_size, protocol=protocol, features=features,
-        seed=seed, device=device,
-    )  # fmt: skip
-    work = _prepare(layers, runs_dir, run_dir, data_root, weights, plugins, quiet or dry_run, check=not dry_run)
+    work = _prepare(replace(options, quiet=options.quiet or dry_run), check=not dry_run)
     if dry_run:
-        _print_plan(work, as_json)
+        _print_plan(work, options.as_json)
         return
     from ltgen_bench.core.distributed import leave_world
     from ltgen_bench.evaluation.report import record_tables
 
     record = work.run_all()
     leave_world()
-    if not o.is_first_process():
+    if not is_first_process():
         return  # under torchrun the first process prints
-    if as_json:
+    if options.as_json:
         print_json(record.model_dump(mode="json"))
         return
     folder = work.folder
@@ -94,47 +75,30 @@ def run(
     )
 
 
-def train(
-    method: o.MethodName = None,
-    dataset: o.DatasetName = None,
-    seed: o.Seed = None,
-    imbalance: o.Imbalance = None,
-    per_class: o.PerClass = None,
-    path: o.DataPath = None,
-    reference_path: o.ReferencePath = None,
-    image_size: o.ImageSize = None,
-    overrides: o.Overrides = [],  # noqa: B006
-    config: o.ConfigFile = None,
-    runs_dir: o.RunsDir = Path("runs"),
-    run_dir: o.RunDir = None,
-    data_root: o.DataRoot = Path("data"),
-    plugins: o.Plugins = [],  # noqa: B006
-    device: o.Device = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Train only; 'sample' and 'run' go on from its folder.
+@offers(
+    f"method dataset seed {DATASET_DETAILS} overrides config runs_dir run_dir data_root plugins device as_json quiet"
+)
+def train(options: Options) -> None:
+    """Train only; 'sample' and 'run' continue from its folder.
 
     Example: ltgen-bench train --method ddpm --dataset cifar10lt --set execution.checkpoint_every=5000
     """
-    layers = configuration_layers(
-        config=config, overrides=overrides, method=method, dataset=dataset, imbalance=imbalance, per_class=per_class,
-        path=path, reference_path=reference_path, image_size=image_size, seed=seed, device=device,
-    )  # fmt: skip
-    work = _prepare(layers, runs_dir, run_dir, data_root, [], plugins, quiet, evaluate=False)
+    work = _prepare(options, evaluate=False)
     from ltgen_bench.core.distributed import leave_world
 
     facts = work.train_only()
     leave_world()
-    if not o.is_first_process():
+    if not is_first_process():
         return
-    if as_json:
+    if options.as_json:
         print_json({"run": str(work.folder.path), "checkpoint": str(work.folder.model), **facts})
     else:
         print_tables([f"model  {work.folder.model}", f"next   ltgen-bench sample {work.folder.path}"])
 
 
+@offers("run_folder count seed out overrides data_root plugins device as_json quiet")
 def sample(
+    options: Options,
     run_folder: Annotated[Path, typer.Argument(help="The folder of a trained run.", metavar="RUN")],
     count: Annotated[
         int | None, typer.Option("--count", "-n", min=1, help="How many. Default: the protocol's.")
@@ -145,12 +109,6 @@ def sample(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The .npz to write. Default: in the run's folder.")
     ] = None,
-    overrides: o.Overrides = [],  # noqa: B006
-    data_root: o.DataRoot = Path("data"),
-    plugins: o.Plugins = [],  # noqa: B006
-    device: o.Device = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Draw samples with uniform labels from a trained run into an ADM-style .npz (arr_0 N,H,W,C and labels).
 
@@ -160,24 +118,23 @@ def sample(
 
     folder = RunFolder(run_folder)
     if not folder.config.is_file():
-        raise ConfigError(f"{run_folder} is no run: it has no config.toml; give a folder that 'train' or 'run' made")
-    for override in overrides:
+        raise ConfigError(f"{run_folder} is not a run: it has no config.toml; give a folder that 'train' or 'run' made")
+    for override in options.overrides:
         if not override.startswith(("sampling.", "execution.")):
             raise ConfigError(f"--set {override}: sampling takes the keys sampling.* and execution.* only")
-    layers = configuration_layers(config=folder.config, overrides=overrides, device=device)
-    work = _prepare(layers, Path(), run_folder, data_root, [], plugins, quiet, check=False)
+    work = _prepare(replace(options, config=folder.config, run_dir=run_folder), check=False)
     if not work.folder.model.is_file():
         raise CheckpointError(
-            f"{run_folder} is not trained to its end; go on with: "
+            f"{run_folder} is not fully trained; continue with: "
             f"ltgen-bench train --config {folder.config} --run-dir {run_folder}"
         )
     from ltgen_bench.core.distributed import leave_world
 
     path, digest = work.sample_only(count, seed, out)
     leave_world()
-    if not o.is_first_process():
+    if not is_first_process():
         return
-    if as_json:
+    if options.as_json:
         print_json({"samples": str(path), "sha256": digest})
     else:
         free = "" if work.config.sampling.labelled else " --set sampling.conditioning=none"
@@ -186,28 +143,16 @@ def sample(
         )
 
 
-def _prepare(
-    layers: dict[str, Any],
-    runs_dir: Path,
-    run_dir: Path | None,
-    data_root: Path,
-    weights: list[str],
-    plugins: list[Path],
-    quiet: bool,
-    *,
-    check: bool = True,
-    evaluate: bool = True,
-) -> Run:
+def _prepare(options: Options, *, check: bool = True, evaluate: bool = True) -> Run:
     """Resolve the configuration and, with `check`, make sure that everything it needs is there."""
-    o.load_plugins(plugins)
+    options.load_plugins()
     from ltgen_bench.runs.pipeline import Run
     from ltgen_bench.runs.preflight import preflight
     from ltgen_bench.runs.resolve import resolve
 
-    data_root = data_root.expanduser()
-    resolved = resolve(layers, data_root)
-    where, progress = o.places(data_root, weights), o.make_progress(quiet)
-    work = Run.at(resolved, runs_dir.expanduser(), where, progress, run_dir)
+    resolved = resolve(configuration_layers(options), options.data_root)
+    where, progress = options.places(), options.progress()
+    work = Run.at(resolved, options.runs_dir, where, progress, options.run_dir)
     for note in resolved.notes:
         progress.say(f"note: {note}")
     if check:

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ltgen_bench.cli import options as o
 from ltgen_bench.cli.layers import configuration_layers
+from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json
 from ltgen_bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from ltgen_bench.leaderboard.submission import Submission
-
-Leaderboards = Annotated[Path, typer.Option(help="The folder with records/, published/ and verifications/.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -25,7 +23,12 @@ def add_commands(app: typer.Typer) -> None:
     app.command("verify")(verify)
 
 
+@offers(
+    "sources method_name seeds_run paper paper_url code_url submitter note out leaderboards dataset imbalance protocol "
+    "runs_dir data_root weights device as_json quiet"
+)
 def submit(
+    options: Options,
     sources: Annotated[
         list[Path],
         typer.Argument(help="One per seed: a run's folder, a folder 'evaluate' wrote, or an .npz of samples."),
@@ -42,23 +45,12 @@ def submit(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Default: LEADERBOARDS/records/DATASET/METHOD-NAME.")
     ] = None,
-    leaderboards: Leaderboards = Path("leaderboards"),
-    dataset: o.DatasetName = None,
-    imbalance: o.Imbalance = None,
-    protocol: o.ProtocolName = None,
-    runs_dir: o.RunsDir = Path("runs"),
-    data_root: o.DataRoot = Path("data"),
-    weights: o.Weights = [],  # noqa: B006 - typer reads the default
-    device: o.Device = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Make a submission folder (records, checksums, metadata) to commit. Samples are measured first.
 
     Example: ltgen-bench submit runs/digits-lt/mine/*-s0 runs/digits-lt/mine/*-s1 runs/digits-lt/mine/*-s2
     --seeds-run 0,1,2 --method-name "My method" --paper "A. Author, A title, 2026"
     """
-    from ltgen_bench.evaluation.provenance import code_state
     from ltgen_bench.leaderboard.submission import DECLARATION
     from ltgen_bench.leaderboard.submission.create import create_submission, measured_run
     from ltgen_bench.leaderboard.submission.metadata import make_metadata
@@ -82,29 +74,17 @@ def submit(
             f"{len(sources)} runs are given and {len(seeds)} seeds were run ({seeds_run}); "
             "the best of several is not accepted: give one run per seed"
         )
-    layers = configuration_layers(
-        config=None, overrides=[], dataset=dataset, imbalance=imbalance, protocol=protocol, device=device
-    )
-    runs = []
-    for source, seed in zip(sources, seeds, strict=True):
-        folder = source
-        if not source.is_dir():
-            if dataset is None:
-                raise ConfigError(f"which data set are the samples {source} of? give --dataset")
-            if code_state().clean is False:
-                raise ConfigError(
-                    f"{source} would be measured with changed code, which is not accepted; commit it first"
-                )
-            folder = _measure(source, layers, method_name, seed, runs_dir, data_root, weights, quiet)
-        runs.append(measured_run(folder))
-    submission = create_submission(runs, metadata, out, leaderboards=leaderboards, data_root=data_root.expanduser())
-    _report(submission, as_json)
+    runs = [
+        measured_run(_measured(options, source, method_name, seed)) for source, seed in zip(sources, seeds, strict=True)
+    ]
+    submission = create_submission(runs, metadata, out, leaderboards=options.leaderboards, data_root=options.data_root)
+    _report(submission, options.as_json)
 
 
+@offers("path data_root as_json")
 def validate(
+    options: Options,
     path: Annotated[Path, typer.Argument(help="A record.json or a submission folder.", metavar="PATH")],
-    data_root: o.DataRoot = Path("data"),
-    as_json: o.Json = False,
 ) -> None:
     """Check a record or a submission: schema, hashes, ranges, counts, protocol, split, and every derivable value.
 
@@ -115,7 +95,7 @@ def validate(
     from ltgen_bench.leaderboard.submission.untrusted import read_bytes
 
     if path.is_dir():
-        _report(validate_submission(path, data_root.expanduser()), as_json)
+        _report(validate_submission(path, options.data_root), options.as_json)
         return
     record = validate_record(read_bytes(path, MAX_BYTES), str(path))
     facts = {
@@ -126,21 +106,17 @@ def validate(
         "protocol_hash": record.protocol_hash,
         "seed": record.seed,
     }
-    if as_json:
+    if options.as_json:
         print_json(facts)
     else:
         print(f"{path} is a valid record: {record.method.name} on {record.dataset.name}, {record.protocol.name}")
 
 
+@offers("path samples leaderboards data_root weights device as_json quiet")
 def verify(
+    options: Options,
     path: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
     samples: Annotated[list[Path], typer.Option(help="An .npz of one seed's samples; repeatable.")],
-    leaderboards: Leaderboards = Path("leaderboards"),
-    data_root: o.DataRoot = Path("data"),
-    weights: o.Weights = [],  # noqa: B006
-    device: o.Device = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Measure a submission's samples again and compare; what agrees becomes 'verified', with your environment.
 
@@ -151,18 +127,23 @@ def verify(
     from ltgen_bench.leaderboard.submission.verification import verified_seeds
     from ltgen_bench.leaderboard.submission.verify import verify_samples
 
-    submission = validate_submission(path, data_root.expanduser())
-    where, progress = o.places(data_root, weights), o.make_progress(quiet)
+    submission = validate_submission(path, options.data_root)
+    where, progress = options.places(), options.progress()
     if code_state().clean is False:
         progress.say("the code in this checkout has changes, so the verification will not count; commit first")
     written = []
     for file in samples:
         target, _ = verify_samples(
-            submission, file, leaderboards=leaderboards, places=where, device=device or "auto", progress=progress
+            submission,
+            file,
+            leaderboards=options.leaderboards,
+            places=where,
+            device=options.device or "auto",
+            progress=progress,
         )
         written.append(target)
-    verified = sorted(verified_seeds(leaderboards, submission))
-    if as_json:
+    verified = sorted(verified_seeds(options.leaderboards, submission))
+    if options.as_json:
         facts: dict[str, Any] = {"verified_seeds": verified, "seeds": sorted(submission.records)}
         print_json({**facts, "files": [str(target) for target in written]})
         return
@@ -179,26 +160,24 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _measure(
-    source: Path,
-    layers: dict[str, Any],
-    method_name: str,
-    seed: int,
-    runs_dir: Path,
-    data_root: Path,
-    weights: list[str],
-    quiet: bool,
-) -> Path:
+def _measured(options: Options, source: Path, method_name: str, seed: int) -> Path:
+    """The folder with the record of `source`: itself, or a new one for a file of samples."""
+    if source.is_dir():
+        return source
+    from ltgen_bench.evaluation.provenance import code_state
     from ltgen_bench.evaluation.samples import read_samples
     from ltgen_bench.runs.external import evaluate_external
     from ltgen_bench.runs.resolve import resolve
 
+    if options.dataset is None:
+        raise ConfigError(f"which data set are the samples {source} of? give --dataset")
+    if code_state().clean is False:
+        raise ConfigError(f"{source} would be measured with changed code, which is not accepted; commit it first")
     loaded = read_samples(source)
-    resolved = resolve(layers, data_root.expanduser())
-    where, progress = o.places(data_root, weights), o.make_progress(quiet)
+    resolved = resolve(configuration_layers(options), options.data_root)
     folder, _ = evaluate_external(
-        loaded, resolved, where, progress, source=str(source), name=method_name, seed=seed, runs_dir=runs_dir,
-        out=None,
+        loaded, resolved, options.places(), options.progress(), source=str(source), name=method_name, seed=seed,
+        runs_dir=options.runs_dir, out=None,
     )  # fmt: skip
     return folder
 

@@ -129,7 +129,7 @@ class ExecutionConfig(Section):
     evaluation_batch_size: Positive = 128
 
 
-# What is no part of a configuration's identity; of a file to start from, its hash counts and not its place.
+# Not part of a configuration's identity; a file to start from is identified by its hash, wherever it lies.
 _NO_IDENTITY: dict[str, Any] = {"execution": True, "seed": True, "training": {"init_from"}}
 
 

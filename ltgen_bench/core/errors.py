@@ -23,7 +23,7 @@ class UnknownNameError(UserError):
 
 
 class MissingFileError(UserError):
-    """A data set or weights file that is not there; the message says from where it is got and where to put it."""
+    """A data set or weights file that is not there; the message says where to get it and where to put it."""
 
 
 class DataError(UserError):
@@ -47,7 +47,7 @@ class DeviceError(UserError):
 
 
 class TrainingError(UserError):
-    """Training that cannot go on, such as a loss that is not finite."""
+    """Training that cannot continue, such as a loss that is not finite."""
 
 
 class StorageError(UserError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-_LINE_EVERY = 10.0  # seconds between lines when stderr is no terminal
+_LINE_EVERY = 10.0  # seconds between lines when stderr is not a terminal
 
 
 class Progress:
@@ -81,9 +81,9 @@ class TerminalProgress(Progress):
             self._bar.start()
             self._task = self._bar.add_task(what, total=total, completed=done, note="")
         else:
-            resumed = f", going on from {done}" if done else ""
+            resumed = f", resuming from {done}" if done else ""
             print(f"{what}: {total} {unit}{resumed}", file=sys.stderr, flush=True)
-        self._log(f"{what}: {total} {unit}" + (f", going on from {done}" if done else ""))
+        self._log(f"{what}: {total} {unit}" + (f", resuming from {done}" if done else ""))
 
     def update(self, done: int, note: str = "") -> None:
         """Move the bar; without a terminal, print a line every ten seconds."""

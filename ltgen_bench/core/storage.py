@@ -40,7 +40,7 @@ class MissingFile:
     """A file that a data set or an extractor needs and that is not there (or is not the right one)."""
 
     path: Path  # where it has to be
-    source: str  # from where it is got: an address, or an instruction in words
+    source: str  # where to get it: an address, or an instruction in words
     reason: str = "missing"  # or "sha256 differs: ..." and the like
 
     def __str__(self) -> str:

@@ -17,12 +17,12 @@ ClassFiles = dict[str, tuple[Path, ...]]  # class name: its image files, both so
 def scan(root: Path) -> ClassFiles:
     """The image files of `root`/<class name>/, class by class.
 
-    Names that start with a dot and files that are no images are passed over. Raises DataError, naming the file or
+    Names that start with a dot and files that are not images are skipped. Raises DataError, naming the file or
     folder, for a missing or empty folder, a class folder without images or with folders inside, and links that
     leave `root`.
     """
     if not root.is_dir():
-        raise DataError(f"image folder {shown(root)} is not there, or is no folder")
+        raise DataError(f"image folder {shown(root)} is not there, or is not a folder")
     inside = root.resolve()
     classes: ClassFiles = {}
     for entry in _entries(root):
@@ -42,7 +42,7 @@ def scan(root: Path) -> ClassFiles:
                 raise DataError(f"{shown(file)} is a folder inside a class folder; images lie directly in theirs")
             if file.suffix.lower() in SUFFIXES:
                 if not inner.is_file():
-                    raise DataError(f"cannot read image {shown(file)}: it is no regular file")
+                    raise DataError(f"cannot read image {shown(file)}: it is not a regular file")
                 files.append(file)
         if not files:
             raise DataError(f"class folder {shown(folder)} holds no images ({', '.join(SUFFIXES)})")

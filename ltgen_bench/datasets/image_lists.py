@@ -1,4 +1,4 @@
-"""List files of public data sets: `<path> <label>` a line. They are foreign text: every line has to fit a pattern."""
+"""List files of public data sets: `<path> <label>` a line. Every line has to match a pattern."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find(source: Path, places: tuple[str, ...], name: str, needed_for: str, orig
 
 
 def read_text(path: Path, official: SourceFile, tell: Progress) -> str:
-    """The text of an official file; raises DataError when its md5 is known and another one, or it is no text.
+    """The text of an official file; raises DataError when its md5 is known and another one, or it is not text.
 
     Where no md5 is known, `tell` says which one the file has.
     """
@@ -48,7 +48,7 @@ def read_text(path: Path, official: SourceFile, tell: Progress) -> str:
     try:
         return data.decode("ascii")
     except UnicodeDecodeError:
-        raise DataError(f"{shown(path)} is not the official {official.name}: it is no plain text") from None
+        raise DataError(f"{shown(path)} is not the official {official.name}: it is not plain text") from None
 
 
 def parse(path: Path, text: str, pattern: re.Pattern[str], class_count: int, lines: int) -> list[Entry]:

@@ -6,7 +6,7 @@
     images.json   the note that describes the others; written last, so a folder with a note is whole
 
 While it is being made there are `images.partial.npy` and `progress.json`, which says how many blocks are written and
-the sha256 of each. A second start hashes them again and goes on after the last good one. Only one block of images is
+the sha256 of each. A second start hashes them again and continues after the last good one. Only one block of images is
 ever in memory.
 """
 
@@ -157,7 +157,7 @@ def check_prepared(folder: Path) -> list[tuple[str, str]]:
 
 
 def prepare(plan: Plan, folder: Path, image_size: int, tell: Progress, tick: Tick | None = None) -> None:
-    """Decode, crop and resize the plan's files into `folder`, going on where an earlier start was cut off.
+    """Decode, crop and resize the plan's files into `folder`, resuming where an earlier start was cut off.
 
     `tell` takes a line for the user, `tick` the numbers (done, total). Raises MissingFileError for the first file
     that is not there, before anything is decoded; DataError for the first one that cannot be used, by name, and what
@@ -227,7 +227,7 @@ def _resume(folder: Path, key: str, image_size: int, total: int, tell: Progress)
                         break
                     good.append(expected)
     if good:
-        tell(f"going on after {min(len(good) * _BLOCK, total):,} of {total:,} images")
+        tell(f"resuming after {min(len(good) * _BLOCK, total):,} of {total:,} images")
     else:
         with storage_errors(partial):
             partial.write_bytes(header)

@@ -183,7 +183,7 @@ class PreparedDataset(Dataset):
 
 def refuse_options(options: DatasetConfig) -> None:
     """Raise ConfigError for any option: these sets are what they are."""
-    hint = "; the folder of the download is told to 'ltgen-bench data prepare' alone, so that it is no part of a run"
+    hint = "; the folder of the download is given to 'ltgen-bench data prepare' only, so that it is not part of a run"
     refuse_unknown_options(options, (), hint if options.path is not None else "")
 
 

@@ -15,7 +15,7 @@ class SourceFile:
     name: str
     md5: str
     lines: int  # entries that it holds, 0 where that is not known
-    source: str  # from where it is got
+    source: str  # where to get it
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ SPACINGS: tuple[Spacing, ...] = ("trailing", "linspace", "leading")
 def step_indices(total: int, steps: int | None, spacing: Spacing = "trailing") -> list[int]:
     """Table indices in the order they are visited: from noise to data, strictly falling, `steps` of them.
 
-    After the last index the sampler goes on to the data itself (alpha_bar = 1), so no visit is without effect.
+    After the last index the sampler moves to the data itself (alpha_bar = 1), so no visit is without effect.
     `steps` = None takes all `total` levels; then all spacings are the same.
 
     * trailing: every (total / steps)-th counted down from total - 1, where sampling starts (Lin et al. 2024, "Common

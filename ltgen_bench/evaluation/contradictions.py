@@ -210,7 +210,7 @@ def _configuration(record: Record) -> Iterator[str]:
         if record.training.images_seen != record.training.steps * training.batch_size:
             yield "training.images_seen is not steps x batch_size"
     if record.samples.sampler is not None:
-        # as written then: a later version's new keys, with their defaults, are no contradiction
+        # as written then: a later version's new keys, with their defaults, do not contradict it
         if record.samples.sampler != record.method.config.get("sampling"):
             yield "samples.sampler is not the configured one"
         if record.samples.network_evaluations != config.sampling.network_evaluations:

@@ -54,7 +54,7 @@ class FeatureCache:
     """Features on disk below `root`, which is made when something is stored.
 
     Nothing depends on it but time: what cannot be stored (a full or read-only disk, a folder that somebody deletes) is
-    said once, by `warn` with one line, and computed again another time.
+    computed again another time, and `warn` is called with one line, once.
     """
 
     def __init__(self, root: Path, warn: Callable[[str], None] = warnings.warn):

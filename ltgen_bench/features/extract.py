@@ -1,7 +1,7 @@
 """From many images to their features: chunk by chunk, resumable, in bounded memory.
 
 Images are cut into chunks of `CHUNK`. With a cache, each chunk is looked up by its content and stored as soon as it is
-computed, so that an extraction that was killed goes on where it stopped, and a set that grew pays for its new part
+computed, so that an extraction that was killed resumes where it stopped, and a set that grew pays for its new part
 only. Images may be a memory map: only a batch at a time comes into memory.
 """
 

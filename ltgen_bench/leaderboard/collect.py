@@ -29,7 +29,7 @@ class Entry:
 
     @property
     def method(self) -> str:
-        """The method's name as the submitter wrote it: foreign text, to be escaped."""
+        """The method's name as the submitter wrote it: to be escaped wherever it is shown."""
         return self.submission.metadata.method
 
     @property

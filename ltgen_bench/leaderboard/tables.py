@@ -61,7 +61,7 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
         table[f"{column.key}.mean"] = [row.mean[column.key] for row in ordered]
         table[f"{column.key}.std"] = [row.std[column.key] for row in ordered]
     frame = pd.DataFrame(table).astype({"rank": "Int64"})
-    # A cell that a spreadsheet would take for a formula is foreign text that runs.
+    # A spreadsheet would evaluate a cell that starts like a formula, and the text comes from a submitter.
     frame["method"] = [f"'{m}" if str(m).startswith(("=", "+", "-", "@")) else m for m in frame["method"]]
     result: str = frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     return result

@@ -143,7 +143,7 @@ def frechet_distances_without(x: FloatArray, y: FloatArray, fold: IntArray) -> l
     """`frechet_distance_gram` of x (n, D) without each of its folds (`fold` (n,) numbers from 0 on) and y (m, D).
 
     The inner products are computed once for all folds, and singular values as roots of eigenvalues, whose rounding
-    error of about 1e-8 is no matter for an interval.
+    error of about 1e-8 does not matter for an interval.
     """
     _check_pair(x, y)
     mean_x, mean_y = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)

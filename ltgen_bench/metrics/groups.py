@@ -9,7 +9,7 @@ import numpy as np
 from ltgen_bench.core.choices import Group
 from ltgen_bench.core.errors import SamplesError, did_you_mean
 
-GROUP_NAMES: tuple[str, ...] = tuple(Group)
+GROUP_NAMES = tuple(group.value for group in Group)
 
 
 def check_groups(groups: Mapping[str, Sequence[int]], class_count: int) -> dict[str, list[int]]:

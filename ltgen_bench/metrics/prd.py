@@ -164,7 +164,7 @@ def cluster_union(
     state = int(generator.integers(2**31))
     model = algorithm(n_clusters=cluster_count, init=centres, n_init=1, random_state=state)
     with warnings.catch_warnings():
-        # Fewer distinct points than clusters (a collapsed generator): some clusters stay empty, which is no fault.
+        # Fewer distinct points than clusters (a collapsed generator): some clusters stay empty, which is not an error.
         warnings.filterwarnings("ignore", category=UserWarning)
         labels = model.fit(union).labels_.astype(np.int64)
     return Clustering(cluster_count, rows[0], rows[1], labels[:size], labels[size:])

@@ -123,7 +123,7 @@ def test_dry_run_writes_nothing(cli: Cli, tmp_path: Path) -> None:
         (["run", "--plugin", "absent.py"], "--plugin wants a Python file"),
         (["run", "--stepps", "3"], "No such option"),
         (["rnu"], "No such command 'rnu'"),
-        (["sample", "nowhere"], "nowhere is no run"),
+        (["sample", "nowhere"], "nowhere is not a run"),
         (["evaluate", "absent.npz", "--dataset", "digits-lt"], "there is no samples file absent.npz"),
         (["evaluate", "absent.npz"], "which data set are the samples of?"),
         (["validate", "absent.json"], "absent.json cannot be read"),

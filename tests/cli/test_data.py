@@ -104,7 +104,7 @@ def test_show_says_what_is_not_known(cli, small, tmp_path):
         (["data", "verify", "celeba5"], "data set celeba5 needs .*not prepared"),
         (["data", "verify", "celeba"], "unknown data set 'celeba'; did you mean 'celeba5'"),
         (["data", "show", "imagenet-lt", "--imbalance", "0.1"], "has no option 'imbalance'; it takes no options"),
-        (["data", "verify", "imagenet-lt", "--path", "x"], "is told to 'ltgen-bench data prepare' alone"),
+        (["data", "verify", "imagenet-lt", "--path", "x"], "is given to 'ltgen-bench data prepare' only"),
         (["run", "--dataset", "celeba5", "--dry-run"], "its class counts follow from list_attr_celeba.txt"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_named_protocol_replaces_that_of_a_configuration_file(cli: Cli, run_fo
     plan = planned("--protocol", "digits-1k.v1")
     assert plan["protocol"]["name"] == "digits-1k.v1"
     assert plan["protocol"]["samples"] == 1000
-    assert plan["training"]["steps"] == 12  # what is no protocol stays
+    assert plan["training"]["steps"] == 12  # what is not part of the protocol stays
 
 
 def other_weights(path: Path) -> Path:

@@ -92,7 +92,7 @@ def test_metrics_on_mps_are_refused_at_once(cli: Cli, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     line = refused(cli("metrics", "absent.npz", "absent.npz", "--device", "mps"))
-    assert "metrics are computed on cpu or cuda" in line
+    assert "--device 'mps' is not supported; use auto, cpu, cuda" in line
 
 
 def test_copies_of_the_training_images_are_seen(cli: Cli, tmp_path: Path) -> None:

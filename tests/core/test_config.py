@@ -201,7 +201,7 @@ def test_what_training_does_not_teach_cannot_be_sampled(layers: dict[str, object
 
 
 def test_a_version_of_a_data_set_takes_its_recipe() -> None:
-    """`cifar10lt-0.02` is no other task than `cifar10lt`; where there is no recipe, that is said."""
+    """`cifar10lt-0.02` is the same task as `cifar10lt`; a missing recipe is reported."""
 
     def settings(method: str, **dataset: object) -> tuple[object, ...]:
         found = resolve({"method": method, "dataset": dataset}, ROOT)

@@ -307,7 +307,7 @@ def test_writing_to_the_images_leaves_the_cache_alone(pets):
 def test_missing_and_empty_folders(tmp_path):
     refused("image folder .*nothing is not there", lambda: load(tmp_path / "nothing"))
     (tmp_path / "file").write_text("")
-    refused("image folder .*file is not there, or is no folder", lambda: load(tmp_path / "file"))
+    refused("image folder .*file is not there, or is not a folder", lambda: load(tmp_path / "file"))
     (tmp_path / "empty").mkdir()
     refused("image folder .*empty holds no class folders", lambda: load(tmp_path / "empty"))
     picture(0).save(tmp_path / "empty" / "0.png")
@@ -327,7 +327,7 @@ def test_class_folders_that_cannot_be_used(pets, tmp_path):
     (pets / "emu" / "more").rmdir()
     (pets / "emu" / "pipe.png").unlink(missing_ok=True)
     os.mkfifo(pets / "emu" / "pipe.png")
-    refused("emu/pipe.png: it is no regular file", lambda: load(pets))
+    refused("emu/pipe.png: it is not a regular file", lambda: load(pets))
     (pets / "emu" / "pipe.png").unlink()
     (pets / "e\nmu").mkdir()
     refused(r"has a name that cannot be printed", lambda: load(pets))

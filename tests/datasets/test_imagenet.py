@@ -83,7 +83,7 @@ def test_what_is_known_without_a_file(tmp_path):
     refused("data set imagenet-lt needs .*not prepared", data.fetch, MissingFileError)
     refused("data set imagenet-lt needs .*not prepared", data.train, MissingFileError)
     refused(
-        "has no option 'path'; it takes no options; the folder of the download is told to",
+        "has no option 'path'; it takes no options; the folder of the download is given to",
         lambda: load_dataset(DatasetConfig(name="imagenet-lt", path=tmp_path), tmp_path),
         ConfigError,
     )
@@ -154,7 +154,7 @@ def test_lists_that_are_not_official(tmp_path):
         listed.write_text(text)
         refused(message, plan)
     listed.write_bytes(b"\xff\xfe" * 40)
-    refused("is not the official ImageNet_LT_train.txt: it is no plain text", plan)
+    refused("is not the official ImageNet_LT_train.txt: it is not plain text", plan)
     listed.unlink()
     refused("needs .*ImageNet_LT_train.txt .missing.: get it from https://", plan, MissingFileError)
     assert not (tmp_path / "root").exists()  # nothing is written before the lists are known to be right

@@ -89,7 +89,7 @@ def test_a_corrupt_image_is_named_and_the_rest_is_kept(tmp_path, blocks_of_four,
     real = prepared.decode_checked
     monkeypatch.setattr(prepared, "decode_checked", lambda file, size: decoded.append(file.name) or real(file, size))
     prepare(plan, tmp_path / "out", 8, said.append)
-    assert said == ["going on after 8 of 14 images"]
+    assert said == ["resuming after 8 of 14 images"]
     assert sorted(decoded) == list(plan.names[8:])
     assert np.array_equal(open_prepared(tmp_path / "out").images, expected(plan))
     prepare(plan, tmp_path / "out", 8, said.append)
@@ -117,8 +117,8 @@ def test_what_was_left_damaged_is_done_again(tmp_path, blocks_of_four, harm):
         partial.unlink()
     said = []
     prepare(plan, tmp_path / "out", 8, said.append)
-    first = {"flip": ["going on after 4 of 10 images"], "cut": ["going on after 4 of 10 images"],
-             "more": ["going on after 8 of 10 images"]}  # fmt: skip
+    first = {"flip": ["resuming after 4 of 10 images"], "cut": ["resuming after 4 of 10 images"],
+             "more": ["resuming after 8 of 10 images"]}  # fmt: skip
     assert said == first.get(harm, [])
     assert np.array_equal(open_prepared(tmp_path / "out").images, expected(plan))
 
@@ -191,7 +191,7 @@ def test_killed_and_resumed(tmp_path):
         done = len(json.loads(state.read_text())["blocks"])
         assert done >= 2
     answer = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert f"going on after {4 * done} of 60 images" in answer.stdout
+    assert f"resuming after {4 * done} of 60 images" in answer.stdout
     plan = make_plan(tmp_path / "images", 60)
     assert np.array_equal(open_prepared(tmp_path / "out").images, expected(plan))
     prepare(plan, tmp_path / "whole", 8, quiet)

@@ -208,7 +208,7 @@ def gaussian_flow_error(sample, schedule, steps, spacing):
     a = schedule.alpha_bar[-1]
     mean = MEANS[labels.numpy()].reshape(-1, 1, 1, 1)
     exact = mean + SPREAD * (x.numpy() - math.sqrt(a) * mean) / math.sqrt(a * SPREAD**2 + 1 - a)
-    inside = np.abs(exact) < 0.9  # the final limit to [-1, 1] is no part of the flow
+    inside = np.abs(exact) < 0.9  # the final limit to [-1, 1] is not part of the flow
     model = Model(lambda x, t, labels: exact_noise(x, t, labels, schedule.alpha_bar))
     got = sample(model, x, labels, schedule, noise=Recorded(x.shape), steps=steps, spacing=spacing)
     return np.abs(got.numpy() - exact)[inside].max()

@@ -249,7 +249,7 @@ SAMPLES_ATTACKS: dict[str, Callable[[Path], Path]] = {
     "a claim of 10^9 images": lambda p: _npz(p, {"arr_0.npy": _header((10**9, 8, 8, 1)), "labels.npy": b""}),
     "a zip bomb": lambda p: _npz(p, {"arr_0.npy": _header((1000, 8, 8, 1)) + bytes(64_000), "x.npy": bytes(1 << 26)}),
     "a header bomb": lambda p: _npz(p, {"arr_0.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\x03" + b" " * (1 << 26)}),
-    "a header that is no literal": lambda p: _npz(p, {"arr_0.npy": b"\x93NUMPY\x01\x00\x0c\x00{'descr': (\n"}),
+    "a header that is not a literal": lambda p: _npz(p, {"arr_0.npy": b"\x93NUMPY\x01\x00\x0c\x00{'descr': (\n"}),
     "a header of another kind": lambda p: _npz(p, {"arr_0.npy": b"\x93NUMPY\x01\x00\x0a\x00{[]: 1}   \n"}),
     "another shape": lambda p: _npz(p, {"arr_0.npy": _header((1000, 1, 8, 8)) + bytes(64_000)}),
     "pickles": lambda p: np.savez(p, arr_0=np.array([{}], dtype=object), labels=np.zeros(1)) or p,

@@ -56,7 +56,7 @@ def draw_samples(path: Path, seed: int) -> Path:
 
 
 def test_unconditional_samples_are_measured_again_without_their_labels(tmp_path: Path, clean_code) -> None:
-    """Labels that the file holds, even impossible ones, are not looked at, and their change is no other sample."""
+    """Labels that the file holds, even impossible ones, are not looked at, and may be changed."""
     file, boards = draw_samples(tmp_path / "0.npz", 0), tmp_path / "leaderboards"
     layers = {"dataset": {"name": "digits-lt"}, "sampling": {"conditioning": "none", "guidance_scale": 0.0}}
     places = EvaluationPlaces(tmp_path / "data", {})

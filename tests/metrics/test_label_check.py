@@ -56,5 +56,5 @@ def test_nothing_is_said_where_nothing_can_be_known() -> None:
     assert label_warning(only, only, NAMES) is None
     few = blobs(0)
     assert few.labels is not None
-    wrong = FeatureArrays(few.features[:3], few.labels[:3] + 1)  # three wrong labels are no evidence
+    wrong = FeatureArrays(few.features[:3], few.labels[:3] + 1)  # three wrong labels are not evidence
     assert label_warning(wrong, few, NAMES) is None

@@ -76,7 +76,7 @@ def test_a_killed_run_gives_the_same_record(tmp_path: Path) -> None:
     assert stop_when(broken, training_begun, signal.SIGKILL) == -signal.SIGKILL
     assert stop_when(broken, sampling_begun, signal.SIGKILL) == -signal.SIGKILL
     again, err = finish(broken)
-    assert "going on from" in err
+    assert "resuming from" in err
     assert again == record
     run = next(broken.glob("runs/*/*/*"))
     # rows repeated after the kill are in the file; every step counts once
@@ -96,5 +96,5 @@ def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     assert "Traceback" not in err

@@ -44,7 +44,7 @@ class Digits(Dataset):
             self.class_counts = (per_class,) * len(self.class_names)
         self.groups = groups_by_thirds(len(self.class_names))
         self.reference = ReferenceInfo("digits-all", manifest.train_counts, "all 1,797 images of the source")
-        self.horizontal_flip = False  # a mirrored 2 is no digit
+        self.horizontal_flip = False  # a mirrored 2 is not a digit
         self.default_protocol = "digits-1k.v1"
         self.licence, self.citation = manifest.licence, manifest.citation
         self.manifest_name, self.index_rule = manifest.name, manifest.index_rule

@@ -65,7 +65,7 @@ def tolerance(record: Record, key: str, value: float, classes: Sequence[int] | N
 
 
 def _images(record: Record, metric: str, classes: Sequence[int] | None, *, smallest: bool) -> int:
-    """The number of images that a share is taken of, or of the smallest class among them; 0 for what is no share."""
+    """The number of images that a share is taken of, or of the smallest class among them; 0 for what is not a share."""
     if metric in _OF_REFERENCE:
         counts = record.metrics.per_class.n_reference
     elif metric in _OF_SAMPLES:

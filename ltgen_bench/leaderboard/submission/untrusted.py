@@ -1,7 +1,7 @@
 """What an untrusted folder may hold: plain files of known names and sizes, and text that cannot disguise itself.
 
-Nothing is read before its kind and size are known, no link is followed, and every message shows foreign text with its
-control characters spelled out.
+Nothing is read before its kind and size are known, no link is followed, and every message spells out the control
+characters of text from outside.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def shown(text: object, length: int = 60) -> str:
 
 
 def printable(line: str) -> str:
-    """A message that may hold foreign text, with everything that is not printable spelled out, on one line."""
+    """A message that may hold text from outside, with everything that is not printable spelled out, on one line."""
     return "".join(c if c == " " or not _is_hidden(c) else ascii(c)[1:-1] for c in line)
 
 

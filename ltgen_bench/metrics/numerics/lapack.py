@@ -1,4 +1,4 @@
-"""A few routines of SciPy's BLAS and LAPACK, called so that other threads go on meanwhile.
+"""A few routines of SciPy's BLAS and LAPACK, called so that other threads can run meanwhile.
 
 `scipy.linalg.blas` and `scipy.linalg.lapack` keep the interpreter's lock during a call, so two threads take turns. The
 same compiled routines are offered to Cython code as C functions, and ctypes gives up the lock. NumPy gives it up too,
