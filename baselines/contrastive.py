@@ -76,7 +76,7 @@ def contrastive_term(
     `embeddings`: (B, d), normalised here; `labels`: (B,) the true ones; `time`: (B,) t / T; `kept`: (B,) bool, whether
     the network saw the label.
     """
-    with full_precision(embeddings):
+    with without_autocast(embeddings):
         z = gather_with_gradient(normalize(embeddings.float(), dim=1))
         labels, kept = gather_with_gradient(labels), gather_with_gradient(kept)
         lambdas = config.weight * torch.exp((1 - gather_with_gradient(time)) / config.decay)
@@ -88,6 +88,6 @@ def contrastive_term(
         return term
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
+def without_autocast(tensor: Tensor) -> torch.autocast:
     """A context in which nothing on the tensor's device is done in half precision."""
     return torch.autocast(tensor.device.type, enabled=False)

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from baselines.contrastive import ContrastiveConfig, contrastive_term, full_precision, make_contrastive_loss
+from baselines.contrastive import ContrastiveConfig, contrastive_term, make_contrastive_loss, without_autocast
 from baselines.ddpm import DDPM
 from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig
 
@@ -45,7 +45,7 @@ class CORAL(DDPM):
         if self.config.weight == 0.0:
             return super().losses(batch)
         prediction = self.network(batch.x_t, batch.t, batch.conditioning)
-        with full_precision(prediction.bottleneck):
+        with without_autocast(prediction.bottleneck):
             embeddings = self.extra["head"](prediction.bottleneck.float())
         kept = batch.conditioning != NO_LABEL
         term = contrastive_term(self.config, self.extra["loss"], embeddings, batch.labels, self.time(batch), kept)

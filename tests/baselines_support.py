@@ -91,11 +91,11 @@ def make_trainer(run: ResolvedRun, folder: Path, rows: list[dict[str, Any]] | No
 
 def trained(run: ResolvedRun, folder: Path) -> dict[str, Tensor]:
     """Train to the end; everything in the training state that it leaves: weights, EMA, optimiser."""
-    from ltgen_bench.methods.checkpoints import read
+    from ltgen_bench.methods.checkpoints import read_checkpoint
 
     trainer = make_trainer(run, folder)
     trainer.run()
-    return read(trainer.state_path)[1]
+    return read_checkpoint(trainer.state_path)[1]
 
 
 def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:

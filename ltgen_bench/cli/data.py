@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ltgen_bench.core.progress import Progress
     from ltgen_bench.datasets import Check, Dataset, Tick
 
-Name = Annotated[str, typer.Argument(help="A data set; see 'list datasets'.", metavar="DATASET")]
-Source = Annotated[
+DatasetName = Annotated[str, typer.Argument(help="A data set; see 'list datasets'.", metavar="DATASET")]
+DownloadPath = Annotated[
     Path | None,
     typer.Option(
         "--path",
@@ -43,7 +43,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
 
 
-@offers(f"dataset {DATASET_DETAILS} overrides data_root as_json", dataset=Name)
+@offers(f"dataset {DATASET_DETAILS} overrides data_root as_json", dataset=DatasetName)
 def show(options: Options) -> None:
     """Class counts, groups, reference set and fingerprints of a data set. Counts need no pixels on disk.
 
@@ -79,8 +79,8 @@ def show(options: Options) -> None:
     print_tables([table, "", *(Text(line) for line in lines)])
 
 
-@offers("dataset source reference_path image_size overrides data_root quiet as_json", dataset=Name)
-def prepare(options: Options, source: Source = None) -> None:
+@offers("dataset source reference_path image_size overrides data_root quiet as_json", dataset=DatasetName)
+def prepare(options: Options, source: DownloadPath = None) -> None:
     """Make a data set ready: download, unpack, or decode your own copy once; then verify it.
 
     It can be interrupted at any time; the same command continues where it stopped.
@@ -96,7 +96,7 @@ def prepare(options: Options, source: Source = None) -> None:
         _report(chosen, _verify(chosen, options.data_root, progress), options.as_json, "ready")
 
 
-@offers(f"dataset {DATASET_DETAILS} overrides data_root quiet as_json", dataset=Name)
+@offers(f"dataset {DATASET_DETAILS} overrides data_root quiet as_json", dataset=DatasetName)
 def verify(options: Options) -> None:
     """Check files, class counts, index list and fingerprints. Exit code 2 and one line when something differs.
 

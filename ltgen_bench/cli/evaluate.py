@@ -28,7 +28,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @offers(
     f"samples dataset {DATASET_DETAILS} protocol features resize method_name seed out overrides runs_dir data_root "
-    "weights plugins device as_json quiet",
+    "weights plugins device as_json quiet debug",
     dataset=Annotated[
         str | None,
         typer.Option("--dataset", "-d", help="Data set that the samples are of; see 'list datasets'.  [required]"),

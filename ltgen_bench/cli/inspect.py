@@ -19,7 +19,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("schema")(schema)
 
 
-@offers("kind plugins as_json")
+@offers("kind plugins as_json debug")
 def list_things(options: Options, kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List methods, data sets, feature extractors or protocols, with one line about each."""
     options.load_plugins()

@@ -26,8 +26,7 @@ def build(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 2 when a file is stale.")] = False,
 ) -> None:
     """Make one table per data set and protocol in leaderboards/tables: Markdown, CSV and LaTeX."""
-    from ltgen_bench.leaderboard.build import build as build_tables
-    from ltgen_bench.leaderboard.build import check as check_tables
+    from ltgen_bench.leaderboard.build import build_tables, check_tables
 
     _there(options.leaderboards)
     if check:

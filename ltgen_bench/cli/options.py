@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.models import ArgumentInfo
 
-from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from ltgen_bench.core.progress import Progress
@@ -90,6 +91,7 @@ class Options:
         bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
     ] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error as well.")] = False
 
     def __post_init__(self) -> None:
         for name in ("runs_dir", "data_root"):
@@ -145,7 +147,12 @@ def offers(names: str, **descriptions: Any) -> Callable[[Callable[..., None]], C
 
         def command(**values: Any) -> None:
             options = Options(**{name: values.pop(name) for name in shared})
-            function(options, **values)
+            try:
+                function(options, **values)
+            except UserError:
+                if options.debug:
+                    traceback.print_exc()
+                raise
 
         command.__doc__, command.__name__ = function.__doc__, function.__name__
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what typer reads

@@ -26,7 +26,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @offers(
     f"method dataset seed {DATASET_DETAILS} protocol features overrides config runs_dir run_dir data_root weights "
-    "plugins device dry_run as_json quiet"
+    "plugins device dry_run as_json quiet debug"
 )
 def run(
     options: Options,
@@ -76,7 +76,8 @@ def run(
 
 
 @offers(
-    f"method dataset seed {DATASET_DETAILS} overrides config runs_dir run_dir data_root plugins device as_json quiet"
+    f"method dataset seed {DATASET_DETAILS} overrides config runs_dir run_dir data_root plugins device as_json quiet "
+    "debug"
 )
 def train(options: Options) -> None:
     """Train only; 'sample' and 'run' continue from its folder.
@@ -96,7 +97,7 @@ def train(options: Options) -> None:
         print_tables([f"model  {work.folder.model}", f"next   ltgen-bench sample {work.folder.path}"])
 
 
-@offers("run_folder count seed out overrides data_root plugins device as_json quiet")
+@offers("run_folder count seed out overrides data_root plugins device as_json quiet debug")
 def sample(
     options: Options,
     run_folder: Annotated[Path, typer.Argument(help="The folder of a trained run.", metavar="RUN")],

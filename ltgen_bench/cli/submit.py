@@ -90,14 +90,14 @@ def validate(
 
     Exit code 2 and one line when something is wrong.
     """
-    from ltgen_bench.evaluation.record_files import MAX_BYTES
+    from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES
     from ltgen_bench.leaderboard.submission import validate_record, validate_submission
     from ltgen_bench.leaderboard.submission.untrusted import read_bytes
 
     if path.is_dir():
         _report(validate_submission(path, options.data_root), options.as_json)
         return
-    record = validate_record(read_bytes(path, MAX_BYTES), str(path))
+    record = validate_record(read_bytes(path, MAX_RECORD_BYTES), str(path))
     facts = {
         "valid": True,
         "method": record.method.name,

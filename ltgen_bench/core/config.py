@@ -18,13 +18,13 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ltgen_bench.core.choices import Conditioning, ModelWeights, SamplerName
-from ltgen_bench.core.errors import ConfigError, did_you_mean
+from ltgen_bench.core.errors import ConfigError, did_you_mean, first_mistake
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.core.storage import sha256_json
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[int, Field(ge=0)]
+_NotNegative = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -53,7 +53,7 @@ class NetworkConfig(Section):
     base_channels: Positive = 128
     channel_multipliers: tuple[Positive, ...] = (1, 2, 2, 2)  # one level each, halving the resolution
     residual_blocks: Positive = 2  # per level
-    attention_levels: tuple[NotNegative, ...] = (1,)  # 0 is full resolution
+    attention_levels: tuple[_NotNegative, ...] = (1,)  # 0 is full resolution
     dropout: float = Field(0.1, ge=0, lt=1)
     norm_groups: Positive = 32
 
@@ -74,7 +74,7 @@ class TrainingConfig(Section):
     gradient_accumulation: Positive = 1  # the batch in this many parts, to save memory
     learning_rate: float = Field(2e-4, gt=0)
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
-    warmup_steps: NotNegative = 5000  # linear from 0
+    warmup_steps: _NotNegative = 5000  # linear from 0
     gradient_clip: float = Field(1.0, gt=0)  # largest gradient norm
     ema_decay: float = Field(0.9999, ge=0, lt=1)
     ema_warmup: bool = False  # decay = min(ema_decay, (i + 1) / (i + 10)), for short trainings
@@ -85,7 +85,7 @@ class TrainingConfig(Section):
         0.0, ge=0, le=1
     )  # of each ADA-style transform, see `diffusion.augmentation`; 0: none
     precision: Precision = "fp32"
-    max_nonfinite_steps: NotNegative = 20  # steps in a row with NaN or Inf gradients before it stops
+    max_nonfinite_steps: _NotNegative = 20  # steps in a row with NaN or Inf gradients before it stops
     init_from: Path | None = (
         None  # fine-tuning: the model.safetensors (same network) whose weights training starts from
     )
@@ -120,7 +120,7 @@ class ExecutionConfig(Section):
     """Where and how it is computed; nothing in here changes what is computed (up to rounding)."""
 
     device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
-    threads: NotNegative = 0  # CPU threads; 0: the libraries' own choice
+    threads: _NotNegative = 0  # CPU threads; 0: the libraries' own choice
     compile: bool = False  # torch.compile the network
     channels_last: bool = False  # memory format of the network and its inputs
     checkpoint_every: Positive = 2000  # steps
@@ -144,7 +144,7 @@ class RunConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     protocol: Protocol
     execution: ExecutionConfig = ExecutionConfig()
-    seed: NotNegative = 0
+    seed: _NotNegative = 0
 
     def identity(self) -> dict[str, Any]:
         """What is computed, as JSON values: every section but `execution`; the seed stands apart in the folder name."""
@@ -165,7 +165,7 @@ class RunConfig(Section):
 
     def to_toml(self) -> str:
         """The whole configuration as TOML, `null` values left out (TOML has none; they are the defaults)."""
-        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+        return tomli_w.dumps(without_none(self.model_dump(mode="json")))
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,13 +209,13 @@ def build(model: type[Section], values: Mapping[str, Any], where: str = "") -> A
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        location = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
-        if first["type"] == "extra_forbidden":
+        mistake = first_mistake(error)
+        location = ".".join(part for part in (where, mistake.place) if part)
+        if mistake.kind == "extra_forbidden":
             raise ConfigError(
                 f"unknown configuration key {location!r}; {did_you_mean(location, keys(model, where))}"
             ) from None
-        raise ConfigError(f"{location}: {_lower(first['msg'])}, got {first['input']!r}") from None
+        raise ConfigError(f"{location}: {mistake.message}, got {mistake.given!r}") from None
 
 
 def keys(model: type[BaseModel], where: str = "") -> list[str]:
@@ -248,13 +248,10 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]
-
-
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
+    """Nested mappings and lists without what is None, which TOML has no word for."""
     if isinstance(value, Mapping):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
+        return {key: without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
-        return [_without_none(item) for item in value]
+        return [without_none(item) for item in value]
     return value

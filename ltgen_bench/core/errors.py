@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UserError(Exception):
@@ -50,12 +54,43 @@ class TrainingError(UserError):
     """Training that cannot continue, such as a loss that is not finite."""
 
 
+class PluginError(UserError):
+    """A plug-in that cannot be imported, or whose own code fails; `__cause__` has the author's traceback."""
+
+
 class StorageError(UserError):
     """A file system that refuses to be written: full, read-only, or used by another process."""
 
 
 class MissingExtraError(UserError):
     """An optional dependency that is not installed; the message names the extra to install."""
+
+
+class Mistake(NamedTuple):
+    """The first thing that pydantic found wrong with a value."""
+
+    place: str  # dotted, "" for the whole value
+    message: str
+    kind: str  # pydantic's name for it, such as "extra_forbidden"
+    given: Any
+
+
+def first_mistake(error: ValidationError) -> Mistake:
+    """What one line can say of a validation error."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    place = ".".join(map(str, first["loc"]))
+    return Mistake(place, message[:1].lower() + message[1:], first["type"], first["input"])
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, or its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def close_to(word: str, wanted: str) -> bool:
+    """Whether `word` looks like a misspelt `wanted`."""
+    return bool(difflib.get_close_matches(word, [wanted], n=1, cutoff=0.6))
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -10,10 +10,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.core.errors import SamplesError, first_line
 from ltgen_bench.core.storage import ARCHIVE_ERRORS
 
-MAX_BYTES = 16 << 30  # 50,000 images of 256 px are 10 GB
+MAX_ARRAY_BYTES = 16 << 30  # 50,000 images of 256 px are 10 GB
 
 
 def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -34,7 +34,7 @@ def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
                 _check_stored(path, name, shape, dtype, entry.file_size - header_bytes)
                 headers[name] = (shape, dtype)
     except ARCHIVE_ERRORS as error:
-        raise SamplesError(f"{path} is not a readable .npz file ({_first_line(error)})") from error
+        raise SamplesError(f"{path} is not a readable .npz file ({first_line(error)})") from error
     return headers
 
 
@@ -47,7 +47,7 @@ def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
             shape, dtype = _read_header(file)
             stored = path.stat().st_size - file.tell()
     except (ValueError, OSError, EOFError) as error:
-        raise SamplesError(f"{path} is not a readable .npy file ({_first_line(error)})") from error
+        raise SamplesError(f"{path} is not a readable .npy file ({first_line(error)})") from error
     _check_stored(path, path.name, shape, dtype, stored)
     return shape, dtype
 
@@ -57,7 +57,7 @@ def read_npy(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise SamplesError(f"{path} is damaged ({_first_line(error)})") from error
+        raise SamplesError(f"{path} is damaged ({first_line(error)})") from error
     return array
 
 
@@ -67,7 +67,7 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names}
     except ARCHIVE_ERRORS as error:
-        raise SamplesError(f"{path} is damaged ({_first_line(error)})") from error
+        raise SamplesError(f"{path} is damaged ({first_line(error)})") from error
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -78,7 +78,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     except (SyntaxError, tokenize.TokenError, TypeError, KeyError, RecursionError, MemoryError) as error:
         # the header is a Python literal, and a damaged one can raise all that parsing can
-        raise ValueError(f"damaged npy header: {_first_line(error)}") from error
+        raise ValueError(f"damaged npy header: {first_line(error)}") from error
     return tuple(int(length) for length in shape), dtype
 
 
@@ -87,9 +87,5 @@ def _check_stored(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype
     if dtype.hasobject:
         raise SamplesError(f"{path}: {name!r} holds pickled Python objects, which are never read")
     size = dtype.itemsize * math.prod(shape)
-    if size > MAX_BYTES or size != stored:
+    if size > MAX_ARRAY_BYTES or size != stored:
         raise SamplesError(f"{path}: {name!r} says {size} bytes and stores {stored}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,10 @@ from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.core.errors import UnknownNameError, did_you_mean
 from ltgen_bench.core.storage import sha256_json
 
-Count = Annotated[int, Field(gt=0, le=10_000_000)]
+_Count = Annotated[int, Field(gt=0, le=10_000_000)]
+
+
+_CUSTOM = "+custom"  # behind the name of a protocol with other settings than the published ones
 
 
 class Protocol(BaseModel):
@@ -28,10 +31,10 @@ class Protocol(BaseModel):
     # training: None leaves the number of images seen to the method's recipe, as the papers do
     training_images: Annotated[int, Field(gt=0)] | None = None
     # samples
-    samples: Count = 50_000
+    samples: _Count = 50_000
     label_policy: Literal["uniform"] = "uniform"  # i.i.d. uniform over the classes, drawn from each sample's seed
     sampler: SamplerName = SamplerName.DDPM  # what our own runs use unless their recipe says more
-    sampler_steps: Count = 1000
+    sampler_steps: _Count = 1000
     clip_x0: bool = False
     # reference
     reference: Literal["data set"] = "data set"  # the balanced reference set that the data set names
@@ -41,15 +44,15 @@ class Protocol(BaseModel):
     manifold_extractor: str = Field("vgg16-fc2", max_length=100)  # precision, recall, density, coverage
     extractor_precision: Literal["fp32", "bf16"] = "fp32"
     # metrics
-    neighbours: Count = 3
-    prd_clusters_per_class: Count = 20
+    neighbours: _Count = 3
+    prd_clusters_per_class: _Count = 20
     prd_clustering: Literal["minibatch-kmeans"] = "minibatch-kmeans"
-    prd_angles: Count = 1001
-    prd_runs: Count = 10
+    prd_angles: _Count = 1001
+    prd_runs: _Count = 10
     prd_beta: float = Field(8.0, gt=1, le=1e6)  # as in `MetricSettings`
-    inception_score_splits: Count = 10
-    kid_subsets: Count = 100
-    kid_subset_size: Count = 1000
+    inception_score_splits: _Count = 10
+    kid_subsets: _Count = 100
+    kid_subset_size: _Count = 1000
     metric_seed: Annotated[int, Field(ge=0)] = 0
 
     def hash(self) -> str:
@@ -63,44 +66,53 @@ class Protocol(BaseModel):
     @property
     def is_custom(self) -> bool:
         """Whether a field was overridden: such a protocol belongs to one run and enters no shared table."""
-        return self.name.endswith("+custom")
+        return self.name.endswith(_CUSTOM)
+
+    def for_samples(self, count: int) -> Protocol:
+        """The protocol for another number of samples: itself where it is its own number, else a custom one."""
+        return self if count == self.samples else self.customised(samples=count)
+
+    def customised(self, **changes: Any) -> Protocol:
+        """The protocol with other settings, under a name that says so."""
+        return self.model_copy(update={**changes, **_custom_texts(self.name)})
+
+
+_DIGITS = Protocol(
+    name="digits-1k.v1",
+    summary="The embedded default: 1,000 digits of 8x8 px in the bundled digits network; no download.",
+    samples=1000,
+    sampler=SamplerName.DDIM,
+    sampler_steps=25,
+    clip_x0=True,
+    extractor="digits-cnn",
+    manifold_extractor="digits-cnn",
+    kid_subset_size=500,
+)
+_CIFAR = Protocol(
+    name="cifar-50k.v1",
+    summary="CIFAR as in the papers: 50,000 samples against the 50,000 balanced training images.",
+)
+
+
+def _fixed_budget(base: Protocol, images: int, shown: str) -> Protocol:
+    """`base` for methods that have all seen the same number of training images; `shown` is that number in words."""
+    stem, _, version = base.name.rpartition(".")
+    return base.model_copy(
+        update={
+            "name": f"{stem}-fixed-budget.{version}",
+            "summary": f"{base.name} with the same number of images seen by every method: {shown}.",
+            "training_images": images,
+        }
+    )
 
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol(
-            name="digits-1k.v1",
-            summary="The embedded default: 1,000 digits of 8x8 px in the bundled digits network; no download.",
-            samples=1000,
-            sampler=SamplerName.DDIM,
-            sampler_steps=25,
-            clip_x0=True,
-            extractor="digits-cnn",
-            manifold_extractor="digits-cnn",
-            kid_subset_size=500,
-        ),
-        Protocol(
-            name="cifar-50k.v1",
-            summary="CIFAR as in the papers: 50,000 samples against the 50,000 balanced training images.",
-        ),
-        Protocol(
-            name="digits-1k-fixed-budget.v1",
-            summary="digits-1k.v1 with the same number of images seen by every method: 64,000 (1,000 batches of 64).",
-            training_images=64_000,
-            samples=1000,
-            sampler=SamplerName.DDIM,
-            sampler_steps=25,
-            clip_x0=True,
-            extractor="digits-cnn",
-            manifold_extractor="digits-cnn",
-            kid_subset_size=500,
-        ),
-        Protocol(
-            name="cifar-50k-fixed-budget.v1",
-            summary="cifar-50k.v1 with the same number of images seen by every method: 19.2 million (150k x 128).",
-            training_images=19_200_000,
-        ),
+        _DIGITS,
+        _CIFAR,
+        _fixed_budget(_DIGITS, 64_000, "64,000 (1,000 batches of 64)"),
+        _fixed_budget(_CIFAR, 19_200_000, "19.2 million (150k x 128)"),
         Protocol(
             name="images-50k.v1",
             summary="Any image set: 50,000 samples against the data set's reference images.",
@@ -133,15 +145,16 @@ def get_protocol(name: str) -> Protocol:
 
 def resolve_protocol(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fill `values` (a name and overrides) from the published protocol; any difference adds `+custom` to the name."""
-    published = get_protocol(str(values["name"]).removesuffix("+custom")).model_dump()
-    merged = {**published, **values, "name": published["name"], "summary": published["summary"]}
-    if merged != published:
-        merged["name"] += "+custom"
-        merged["summary"] = f"{published['name']} with other settings."
-    return merged
+    published = get_protocol(_published_name(str(values["name"])))
+    own = {"name": published.name, "summary": published.summary}
+    merged = {**published.model_dump(), **values, **own}
+    return merged if merged == published.model_dump() else {**merged, **_custom_texts(published.name)}
 
 
-def custom_protocol(protocol: Protocol, **changes: Any) -> Protocol:
-    """`protocol` with other settings, under a name that says so."""
-    base = protocol.name.removesuffix("+custom")
-    return protocol.model_copy(update={**changes, "name": f"{base}+custom", "summary": f"{base} with other settings."})
+def _published_name(name: str) -> str:
+    return name.removesuffix(_CUSTOM)
+
+
+def _custom_texts(name: str) -> dict[str, str]:
+    published = _published_name(name)
+    return {"name": published + _CUSTOM, "summary": f"{published} with other settings."}

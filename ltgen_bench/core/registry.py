@@ -9,27 +9,37 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
+from ltgen_bench.core.errors import ConfigError, PluginError, UnknownNameError, UserError, did_you_mean
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-class Registry(Generic[T]):
-    """The things of one kind by name; `kind` is a word for messages ("method"), `group` the entry point group."""
+class Registry(Generic[_T]):
+    """The things of one kind by name; `kind` is a word for messages ("method"), `group` the entry point group.
 
-    def __init__(self, kind: str, group: str, builtin: dict[str, str] | None = None):
-        self.kind, self.group = kind, group
-        self._entries: dict[str, T | str] = dict(builtin or {})
+    `check` takes a name and what is registered under it, and raises ConfigError for what cannot be used.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        builtin: dict[str, str] | None = None,
+        check: Callable[[str, object], None] | None = None,
+    ):
+        self.kind, self.group, self._check = kind, group, check
+        self._entries: dict[str, _T | str] = dict(builtin or {})
         self._entry_points_read = False
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[_T], _T]:
         """Class or function decorator: enter what it decorates under `name`; a name that is taken is refused."""
 
-        def enter(thing: T) -> T:
+        def enter(thing: _T) -> _T:
+            if self._check is not None:
+                self._check(name, thing)
             self._read_entry_points()
             known = self._entries.get(name)
             where = f"{getattr(thing, '__module__', '?')}:{getattr(thing, '__qualname__', '?')}"
@@ -45,7 +55,7 @@ class Registry(Generic[T]):
         self._read_entry_points()
         return sorted(self._entries)
 
-    def get(self, name: str) -> T:
+    def get(self, name: str) -> _T:
         """The thing called `name`, imported now if it was not; raises UnknownNameError with the closest name."""
         self._read_entry_points()
         if name not in self._entries:
@@ -55,10 +65,13 @@ class Registry(Generic[T]):
             module, _, attribute = entry.partition(":")
             try:
                 entry = getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
-                raise ConfigError(
-                    f"{self.kind} {name!r} cannot be loaded from {module}:{attribute}: {error}"
-                ) from error
+            except UserError:
+                raise
+            except Exception as error:
+                where = f"{self.kind} {name!r} cannot be loaded from {module}:{attribute}"
+                raise PluginError(f"{where}: {' '.join(str(error).split())}") from error
+            if self._check is not None:
+                self._check(name, entry)
             self._entries[name] = entry
         return entry
 

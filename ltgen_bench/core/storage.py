@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import lzma
@@ -20,6 +21,7 @@ import numpy as np
 
 from ltgen_bench.core.errors import StorageError
 
+LOCK_NAME = ".lock"  # the file in a folder that a process holds while it works there
 _HASH_BLOCK = 1 << 22  # bytes read at a time
 
 # What reading an archive (`.npz`) raises that is damaged, encrypted or packed in a way that Python does not know.
@@ -93,6 +95,25 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(
             f"cannot write {path}: {reasons[error.errno]}; free it or choose another place (--runs-dir, --data-root)"
         ) from error
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path, busy: str) -> Iterator[None]:
+    """Hold a folder, which is made if need be, alone; the lock ends with the process, however that ends.
+
+    Raises StorageError with the message `busy` when another process has it.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(busy) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -7,7 +7,8 @@ are imported when pixels are read.
 
 from __future__ import annotations
 
-from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Progress, ReferenceInfo, Tick
+from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, ReferenceInfo, Tick
+from ltgen_bench.datasets.base import Tell as Progress
 from ltgen_bench.datasets.catalogue import DATASETS, DatasetFactory, dataset_names, describe, load_dataset
 from ltgen_bench.datasets.verify import Check, verify_dataset
 

@@ -23,7 +23,7 @@ from ltgen_bench.core.storage import MissingFile, sha256_arrays
 Images = NDArray[np.uint8]  # (N, C, H, W)
 Labels = NDArray[np.int64]  # (N,)
 Indices = NDArray[np.int64]  # (N,) positions in a source that holds more images than a training set
-Progress = Callable[[str], None]  # takes one line for the user; it never goes to stdout
+Tell = Callable[[str], None]  # takes one line for the user; it never goes to stdout
 Tick = Callable[[int, int], None]  # takes how many of how many are done
 
 
@@ -150,7 +150,7 @@ class Dataset(abc.ABC):
         """Files that are needed and not on disk (existence only); empty when `train` can start without a network."""
         return []
 
-    def fetch(self, progress: Progress | None = None) -> None:
+    def fetch(self, progress: Tell | None = None) -> None:
         """Make the files available and check them, with a download where needed; does nothing when all is there.
 
         Raises MissingFileError when a file is not there and cannot be downloaded, DataError when one is corrupt.
@@ -158,7 +158,7 @@ class Dataset(abc.ABC):
         if files := self.missing_files():
             raise MissingFileError(f"data set {self.name} needs {files[0]}")
 
-    def prepare(self, source: Path | None, tell: Progress, tick: Tick | None = None) -> None:
+    def prepare(self, source: Path | None, tell: Tell, tick: Tick | None = None) -> None:
         """Do once what takes long: here the same as `fetch`; sets made from a user's download decode it.
 
         `source` is the folder of that download, None for its place in the data root; `tell` takes lines for the user
@@ -168,7 +168,7 @@ class Dataset(abc.ABC):
             raise ConfigError(f"data set {self.name} is made from no download of yours; leave out --path")
         self.fetch(tell)
 
-    def check_files(self, tell: Progress) -> list[tuple[str, str]]:
+    def check_files(self, tell: Tell) -> list[tuple[str, str]]:
         """Check the files on disk against their known checksums: (what was checked, its hash or a word) of each.
 
         Raises MissingFileError or DataError, one line, for the first file that is missing or differs.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltgen_bench.core.errors import UnknownNameError
+from ltgen_bench.core.errors import ConfigError, UnknownNameError
 from ltgen_bench.core.registry import Registry
 from ltgen_bench.datasets.base import Dataset
 
@@ -36,10 +37,21 @@ _BUILTIN = {  # name: (factory, one line)
     "folder": ("folder:folder", "your own images: a folder of class folders (path), with its own or any imbalance"),
 }
 
+
+def check_dataset_factory(name: str, thing: object) -> None:
+    """Refuse, in one line, what cannot be called with a DatasetConfig and a folder; raises ConfigError."""
+    try:
+        inspect.signature(thing).bind(None, None)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        wanted = "a function (options: DatasetConfig, data_root: Path) -> Dataset"
+        raise ConfigError(f"DATASETS.register({name!r}) takes {wanted}, got {thing!r}") from None
+
+
 DATASETS: Registry[DatasetFactory] = Registry(
     "data set",
     "ltgen_bench.datasets",
     {name: f"ltgen_bench.datasets.sets.{where}" for name, (where, _) in _BUILTIN.items()},
+    check_dataset_factory,
 )
 
 
@@ -49,7 +61,11 @@ def load_dataset(options: DatasetConfig, data_root: Path) -> Dataset:
     Raises UnknownNameError with the closest name, ConfigError for options that the data set does not take, and
     DataError for an image folder that cannot be used.
     """
-    return _factory(options.name)(options, Path(data_root).expanduser())
+    dataset = _factory(options.name)(options, Path(data_root).expanduser())
+    if not isinstance(dataset, Dataset):
+        got = type(dataset).__name__
+        raise ConfigError(f"data set {options.name!r}: its function has to return a Dataset, and returned {got}")
+    return dataset
 
 
 def dataset_names() -> list[str]:

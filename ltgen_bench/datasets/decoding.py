@@ -24,7 +24,7 @@ import numpy as np
 from ltgen_bench.core.errors import DataError
 from ltgen_bench.core.storage import atomic_path, sha256_file, sha256_json, write_json
 from ltgen_bench.datasets.base import Images
-from ltgen_bench.datasets.image_folders import shown
+from ltgen_bench.datasets.image_folders import plain
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192: a small file that claims more is refused before it is decoded
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -34,7 +34,7 @@ _BLOCK = 1024  # images decoded between two writes
 _STALE_SECONDS = 5.0
 _CACHE_VERSION = 1  # counts up when decoding gives other pixels
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 R = TypeVar("R")
 
 
@@ -78,7 +78,7 @@ def _cache_key(files: Sequence[Path], image_size: int | None) -> str:
         status = _status(file)
         # the change time as well: tools that copy or unpack set the modification time to whatever they like
         stamps = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        entries.append([shown(folders[file.parent] / file.name), *stamps])
+        entries.append([plain(folders[file.parent] / file.name), *stamps])
     key = {"files": entries, "image_size": image_size, "pillow": PIL.__version__, "version": _CACHE_VERSION}
     return sha256_json(key)[:32]
 
@@ -101,7 +101,7 @@ def _status(file: Path) -> os.stat_result:
     try:
         return file.stat()
     except OSError as error:
-        raise DataError(f"cannot read image {shown(file)}: {error.strerror}") from error
+        raise DataError(f"cannot read image {plain(file)}: {error.strerror}") from error
 
 
 def _read_cache(cached: Path, note: Path) -> Images | None:
@@ -151,7 +151,7 @@ def decode_checked(file: Path, image_size: int) -> Images:
     return _decode(file, image_size, 3)
 
 
-def _in_blocks(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Sequence[T]) -> Iterable[list[R]]:
+def _in_blocks(pool: ThreadPoolExecutor, work: Callable[[_T], R], items: Sequence[_T]) -> Iterable[list[R]]:
     """Results in order, a block at a time; the first failing item's error is raised and the rest is dropped."""
     for start in range(0, len(items), _BLOCK):
         yield list(pool.map(work, items[start : start + _BLOCK]))
@@ -165,13 +165,13 @@ def _read_header(file: Path) -> _Header:
             header = _Header(*image.size, grey=image.mode in _GREY_MODES)
             mode = image.mode
     except Image.DecompressionBombError:
-        raise DataError(f"image {shown(file)} claims more than {MAX_PIXELS:,} pixels; it is not decoded") from None
+        raise DataError(f"image {plain(file)} claims more than {MAX_PIXELS:,} pixels; it is not decoded") from None
     except Exception as error:  # a decoder may raise anything on foreign bytes
         raise _unreadable(file, error) from error
     if header.width * header.height > MAX_PIXELS:
-        raise DataError(f"image {shown(file)} claims more than {MAX_PIXELS:,} pixels; it is not decoded")
+        raise DataError(f"image {plain(file)} claims more than {MAX_PIXELS:,} pixels; it is not decoded")
     if mode in _WIDE_MODES or mode.startswith("I;"):
-        raise DataError(f"image {shown(file)} has more than 8 bits a channel (mode {mode}); convert it to 8 bits")
+        raise DataError(f"image {plain(file)} has more than 8 bits a channel (mode {mode}); convert it to 8 bits")
     return header
 
 
@@ -179,12 +179,12 @@ def _common_size(files: Sequence[Path], headers: Sequence[_Header]) -> int:
     for file, header in zip(files, headers, strict=True):
         if header.width != header.height:
             raise DataError(
-                f"image {shown(file)} is {header.width}x{header.height} and not square; "
+                f"image {plain(file)} is {header.width}x{header.height} and not square; "
                 f"give an image size to crop and resize"
             )
         if header.width != headers[0].width:
             raise DataError(
-                f"image {shown(file)} is {header.width}x{header.height} where {shown(files[0])} is "
+                f"image {plain(file)} is {header.width}x{header.height} where {plain(files[0])} is "
                 f"{headers[0].width}x{headers[0].height}; give an image size to resize"
             )
     return headers[0].width
@@ -214,4 +214,4 @@ def _unreadable(file: Path, error: Exception) -> DataError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
     if "cannot identify image file" in reason:
         reason = "it is no PNG, JPEG, WebP or BMP file"
-    return DataError(f"cannot read image {shown(file)}: {reason or type(error).__name__}")
+    return DataError(f"cannot read image {plain(file)}: {reason or type(error).__name__}")

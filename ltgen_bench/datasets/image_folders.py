@@ -22,7 +22,7 @@ def scan(root: Path) -> ClassFiles:
     leave `root`.
     """
     if not root.is_dir():
-        raise DataError(f"image folder {shown(root)} is not there, or is not a folder")
+        raise DataError(f"image folder {plain(root)} is not there, or is not a folder")
     inside = root.resolve()
     classes: ClassFiles = {}
     for entry in _entries(root):
@@ -32,23 +32,23 @@ def scan(root: Path) -> ClassFiles:
         if not entry.is_dir():
             continue
         if not entry.name.isprintable():
-            raise DataError(f"class folder {shown(folder)} has a name that cannot be printed; rename it")
+            raise DataError(f"class folder {plain(folder)} has a name that cannot be printed; rename it")
         files = []
         for inner in _entries(folder):
             file = folder / inner.name
             if inner.is_symlink():
                 _refuse_leaving(file, inside)
             if inner.is_dir():
-                raise DataError(f"{shown(file)} is a folder inside a class folder; images lie directly in theirs")
+                raise DataError(f"{plain(file)} is a folder inside a class folder; images lie directly in theirs")
             if file.suffix.lower() in SUFFIXES:
                 if not inner.is_file():
-                    raise DataError(f"cannot read image {shown(file)}: it is not a regular file")
+                    raise DataError(f"cannot read image {plain(file)}: it is not a regular file")
                 files.append(file)
         if not files:
-            raise DataError(f"class folder {shown(folder)} holds no images ({', '.join(SUFFIXES)})")
+            raise DataError(f"class folder {plain(folder)} holds no images ({', '.join(SUFFIXES)})")
         classes[folder.name] = tuple(files)
     if not classes:
-        raise DataError(f"image folder {shown(root)} holds no class folders; images lie in {shown(root)}/<class name>/")
+        raise DataError(f"image folder {plain(root)} holds no class folders; images lie in {plain(root)}/<class name>/")
     return classes
 
 
@@ -65,11 +65,11 @@ def class_order(root: Path, classes: ClassFiles) -> tuple[str, ...]:
     try:
         names = [line.strip() for line in order_file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {shown(order_file)}: {error}") from error
+        raise DataError(f"cannot read {plain(order_file)}: {error}") from error
     names = [name for name in names if name]
     if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
-        raise DataError(f"{shown(order_file)} names the class {twice!r} twice")
-    refuse_other_classes(names, tuple(classes), shown(order_file), shown(root))
+        raise DataError(f"{plain(order_file)} names the class {twice!r} twice")
+    refuse_other_classes(names, tuple(classes), plain(order_file), plain(root))
     return tuple(names)
 
 
@@ -81,7 +81,7 @@ def refuse_other_classes(names: Sequence[str], expected: Sequence[str], where: s
         raise DataError(f"{where} has the class {surplus!r} that {expected_where} lacks")
 
 
-def shown(path: Path) -> str:
+def plain(path: Path) -> str:
     """A path for a message of one line, with escapes where it holds what cannot be printed."""
     text = str(path)
     return text if text.isprintable() else repr(text)
@@ -93,7 +93,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:  # knows what an entry is without another look at the disk
             return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(f"cannot read the folder {shown(folder)}: {error.strerror}") from error
+        raise DataError(f"cannot read the folder {plain(folder)}: {error.strerror}") from error
 
 
 def _refuse_leaving(path: Path, inside: Path) -> None:
@@ -101,6 +101,6 @@ def _refuse_leaving(path: Path, inside: Path) -> None:
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # a link to nothing, or in a circle
-        raise DataError(f"{shown(path)} is a broken link") from error
+        raise DataError(f"{plain(path)} is a broken link") from error
     if not target.is_relative_to(inside):
-        raise DataError(f"{shown(path)} is a link that leaves the image folder; copy the file instead")
+        raise DataError(f"{plain(path)} is a link that leaves the image folder; copy the file instead")

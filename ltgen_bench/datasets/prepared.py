@@ -12,14 +12,12 @@ ever in memory.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,22 +25,23 @@ from typing import Any, cast
 
 import numpy as np
 
-from ltgen_bench.core.errors import DataError, MissingFileError, StorageError
+from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.core.storage import (
     ARCHIVE_ERRORS,
     atomic_path,
+    locked_folder,
     sha256_arrays,
     sha256_file,
     sha256_json,
     storage_errors,
     write_json,
 )
-from ltgen_bench.datasets.base import Images, Indices, Labels, Progress, Tick
+from ltgen_bench.datasets.base import Images, Indices, Labels, Tell, Tick
 from ltgen_bench.datasets.decoding import decode_checked, write_npy_header
-from ltgen_bench.datasets.image_folders import shown
+from ltgen_bench.datasets.image_folders import plain
 
 IMAGES, INDEX, FILES, NOTE = "images.npy", "index.npz", "files.txt", "images.json"
-_PARTIAL, _PROGRESS, _LOCK = "images.partial.npy", "progress.json", ".lock"
+_PARTIAL, _PROGRESS = "images.partial.npy", "progress.json"
 _BLOCK = 1024  # images decoded, written and made safe at a time: 12 MB at 64 px
 _FORMAT = 1  # counts up when the files or the pixel rule change meaning
 _MAX_THREADS = 16
@@ -156,7 +155,7 @@ def check_prepared(folder: Path) -> list[tuple[str, str]]:
     return [*checked, (INDEX, note["index_sha256"])]
 
 
-def prepare(plan: Plan, folder: Path, image_size: int, tell: Progress, tick: Tick | None = None) -> None:
+def prepare(plan: Plan, folder: Path, image_size: int, tell: Tell, tick: Tick | None = None) -> None:
     """Decode, crop and resize the plan's files into `folder`, resuming where an earlier start was cut off.
 
     `tell` takes a line for the user, `tick` the numbers (done, total). Raises MissingFileError for the first file
@@ -164,7 +163,7 @@ def prepare(plan: Plan, folder: Path, image_size: int, tell: Progress, tick: Tic
     was done until then is kept; StorageError when `folder` cannot be written or another process prepares it.
     """
     key = plan.key(image_size)
-    with _locked(folder):
+    with locked_folder(folder, f"another process is preparing {folder}; wait for it"):
         if is_prepared(folder) and read_note(folder)["key"] == key:
             tell(f"{folder} is prepared already")
             return
@@ -174,34 +173,18 @@ def prepare(plan: Plan, folder: Path, image_size: int, tell: Progress, tick: Tic
         _finish(plan, folder, image_size, key)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder alone; the lock ends with the process, however that ends."""
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StorageError(f"another process is preparing {folder}; wait for it") from None
-        yield
-    finally:
-        os.close(handle)
-
-
 def _require(files: Sequence[Path]) -> None:
     """Raise for files that are not there now, and not after an hour of decoding."""
     with ThreadPoolExecutor(_threads()) as pool:  # a network disk answers many questions at a time
         missing = [file for file, there in zip(files, pool.map(os.path.isfile, files), strict=True) if not there]
     if missing:
         raise MissingFileError(
-            f"image {shown(missing[0])} is missing ({len(missing):,} of {len(files):,} are); complete the download, or "
+            f"image {plain(missing[0])} is missing ({len(missing):,} of {len(files):,} are); complete the download, or "
             f"name the right folder with --path"
         )
 
 
-def _resume(folder: Path, key: str, image_size: int, total: int, tell: Progress) -> list[str]:
+def _resume(folder: Path, key: str, image_size: int, total: int, tell: Tell) -> list[str]:
     """Sha256 of the blocks that an earlier start has written and that are still good; the rest is cut off."""
     partial, progress = folder / _PARTIAL, folder / _PROGRESS
     for stale in folder.glob(".*.partial.*"):  # what a killed process was renaming; the lock says that it is gone

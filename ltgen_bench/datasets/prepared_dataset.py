@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.core.storage import MissingFile
-from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Indices, Progress, ReferenceInfo, Tick, as_counts
+from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Indices, ReferenceInfo, Tell, Tick, as_counts
 from ltgen_bench.datasets.longtail import groups_by_counts, groups_by_thirds
 from ltgen_bench.datasets.options import refuse_unknown_options
 from ltgen_bench.datasets.prepared import IMAGES, Plan, Prepared, check_prepared, is_prepared, open_prepared, prepare
@@ -52,7 +52,7 @@ class PreparedDataset(Dataset):
         self.groups = self._groups()
 
     @abc.abstractmethod
-    def plan(self, source: Path, tell: Progress) -> Plan:
+    def plan(self, source: Path, tell: Tell) -> Plan:
         """Which files of the download `source` are needed, from its checked lists and folders.
 
         Raises MissingFileError for a list or folder that is not there and DataError for one that is not the official
@@ -78,14 +78,14 @@ class PreparedDataset(Dataset):
         """The prepared images, until there are any; a download that is not prepared does not count."""
         return [] if is_prepared(self.folder) else [self._not_prepared()]
 
-    def fetch(self, progress: Progress | None = None) -> None:
+    def fetch(self, progress: Tell | None = None) -> None:
         """Prepare from the download in the data root when there is one; nothing is downloaded."""
         if not is_prepared(self.folder):
             if not self.default_source.is_dir():
                 raise MissingFileError(f"data set {self.name} needs {self._not_prepared()}")
             self.prepare(None, progress or (lambda line: None))
 
-    def prepare(self, source: Path | None, tell: Progress, tick: Tick | None = None) -> None:
+    def prepare(self, source: Path | None, tell: Tell, tick: Tick | None = None) -> None:
         """Make the prepared images from the download in `source` (None: in the data root), once."""
         root = self.default_source if source is None else source
         if not root.is_dir():
@@ -101,7 +101,7 @@ class PreparedDataset(Dataset):
         prepare(plan, self.folder, self.image_shape[1], tell, tick or _lines(tell))
         self.__dict__.pop("_prepared", None)
 
-    def check_files(self, tell: Progress) -> list[tuple[str, str]]:
+    def check_files(self, tell: Tell) -> list[tuple[str, str]]:
         """Hash the prepared files again and compare with their note."""
         super().check_files(tell)
         tell(f"checking {self.folder}")
@@ -187,7 +187,7 @@ def refuse_options(options: DatasetConfig) -> None:
     refuse_unknown_options(options, (), hint if options.path is not None else "")
 
 
-def _lines(tell: Progress) -> Tick:
+def _lines(tell: Tell) -> Tick:
     """Progress as lines, for whoever has no bar."""
     said = [0]
 

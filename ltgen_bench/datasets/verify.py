@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ltgen_bench.core.errors import DataError
 from ltgen_bench.core.storage import sha256_arrays, write_json
-from ltgen_bench.datasets.base import Dataset, Progress
+from ltgen_bench.datasets.base import Dataset, Tell
 from ltgen_bench.datasets.source_manifest import published_hashes
 
 _WORDS = {
@@ -42,7 +42,7 @@ def hashes_of(dataset: Dataset) -> dict[str, str]:
     }
 
 
-def verify_dataset(dataset: Dataset, data_root: Path, tell: Progress) -> list[Check]:
+def verify_dataset(dataset: Dataset, data_root: Path, tell: Tell) -> list[Check]:
     """Check everything that is known of a data set; what is not known yet is written down for the next time.
 
     Raises MissingFileError when it is not there, and DataError, one line, for the first thing that differs.

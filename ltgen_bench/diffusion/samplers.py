@@ -33,7 +33,7 @@ from ltgen_bench.diffusion.noise import NoiseSource
 from ltgen_bench.diffusion.schedule import DiffusionSchedule
 from ltgen_bench.diffusion.spacing import Spacing, step_indices
 
-Progress = Callable[[int, int], None]
+StepCount = Callable[[int, int], None]
 Variance = Literal["fixed-large", "fixed-small"]
 
 
@@ -50,7 +50,7 @@ def sample_ddpm(
     guidance_scale: float = 0.0,
     clip_x0: bool = False,
     variance: Variance = "fixed-large",
-    progress: Progress | None = None,
+    progress: StepCount | None = None,
 ) -> Tensor:
     """Ancestral sampling: algorithm 2 of Ho et al. 2020, "Denoising Diffusion Probabilistic Models".
 
@@ -90,7 +90,7 @@ def sample_ddim(
     guidance_scale: float = 0.0,
     clip_x0: bool = False,
     eta: float = 0.0,
-    progress: Progress | None = None,
+    progress: StepCount | None = None,
 ) -> Tensor:
     """Implicit sampling: equations 12 and 16 of Song, Meng and Ermon 2021, "Denoising Diffusion Implicit Models".
 
@@ -127,7 +127,7 @@ def sample_dpm_solver_pp_2m(
     spacing: Spacing = "trailing",
     guidance_scale: float = 0.0,
     clip_x0: bool = False,
-    progress: Progress | None = None,
+    progress: StepCount | None = None,
 ) -> Tensor:
     """DPM-Solver++(2M): algorithm 2 of Lu et al. 2022, "DPM-Solver++: Fast Solver for Guided Sampling ...".
 
@@ -172,7 +172,7 @@ class Sampler(Protocol):
         spacing: Spacing = "trailing",
         guidance_scale: float = 0.0,
         clip_x0: bool = False,
-        progress: Progress | None = None,
+        progress: StepCount | None = None,
     ) -> Tensor:
         """Turn noise into images."""
         ...
@@ -211,7 +211,7 @@ def _trajectory(
     schedule: DiffusionSchedule,
     steps: int | None,
     spacing: Spacing,
-    progress: Progress | None,
+    progress: StepCount | None,
 ) -> Iterator[_Step]:
     if x.ndim != 4 or labels.shape != x.shape[:1]:
         raise ConfigError(

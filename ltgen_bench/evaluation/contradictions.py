@@ -59,7 +59,7 @@ def _lengths_and_sums(record: Record) -> Iterator[str]:
         yield "metrics.per_class.n_generated differs from samples.class_counts"
     if metrics.per_class.n_reference != dataset.reference.class_counts:
         yield "metrics.per_class.n_reference differs from dataset.reference.class_counts"
-    if any(len(values) != classes for values in (metrics.per_class.model_extra or {}).values()):
+    if any(len(values) != classes for values in metrics.per_class.lists.values()):
         yield "a list in metrics.per_class has another length than class_names"
     if metrics.confusion is not None and {len(metrics.confusion), *map(len, metrics.confusion)} != {classes}:
         yield "metrics.confusion is not a square table over the classes"
@@ -82,9 +82,9 @@ def _protocol_and_hashes(record: Record) -> Iterator[str]:
 
 
 def _ranges(metrics: MetricsPart) -> Iterator[str]:
-    places = [("per_class", key, values) for key, values in (metrics.per_class.model_extra or {}).items()]
+    places = [("per_class", key, values) for key, values in metrics.per_class.lists.items()]
     for name, group in metrics.groups.items():
-        places += [(f"groups.{name}", key, [value]) for key, value in (group.model_extra or {}).items()]
+        places += [(f"groups.{name}", key, [value]) for key, value in group.numbers.items()]
     for place, key, values in places:
         low, high = _RANGES.get(key.removeprefix("mean_class_"), (-1e100, 1e100))
         if not all(value is None or low <= value <= high for value in values):
@@ -116,9 +116,9 @@ def _differs(stated: float | int | None, derived: float | None) -> bool:
 
 def _groups(record: Record) -> Iterator[str]:
     metrics, dataset = record.metrics, record.dataset
-    per_class = metrics.per_class.model_extra or {}
+    per_class = metrics.per_class.lists
     generated, reference = metrics.per_class.n_generated, metrics.per_class.n_reference
-    values = {name: dict(group.model_extra or {}) for name, group in metrics.groups.items()}
+    values = {name: group.numbers for name, group in metrics.groups.items()}
     for name, group in metrics.groups.items():
         if sorted(group.classes) != sorted(dataset.groups.get(name, [])):
             yield f"metrics.groups.{name}.classes are not those of dataset.groups.{name}"
@@ -172,7 +172,7 @@ def _confusion(record: Record) -> Iterator[str]:
         return
     if _differs(metrics.label_accuracy, float(table.trace() / table.sum())):
         yield "metrics.label_accuracy is not the diagonal of metrics.confusion over all samples"
-    stated = (metrics.per_class.model_extra or {}).get("label_accuracy")
+    stated = metrics.per_class.lists.get("label_accuracy")
     if stated is not None:
         for index, row in enumerate(table):
             if _differs(stated[index], float(row[index] / row.sum()) if row.sum() else None):

@@ -12,7 +12,7 @@ from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.devices import measuring_device, memory_errors, resolve_device
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
-from ltgen_bench.core.protocol import Protocol, custom_protocol, get_protocol
+from ltgen_bench.core.protocol import Protocol, get_protocol
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
 from ltgen_bench.datasets.overlap import not_trained_on
 from ltgen_bench.evaluation.feature_sets import FeatureSets
@@ -65,10 +65,8 @@ def evaluate(
     elif isinstance(protocol, str):
         protocol = get_protocol(protocol)
     samples = as_samples(images, labels, dataset)
-    if len(samples) != protocol.samples:
-        protocol = custom_protocol(protocol, samples=len(samples))
     evaluator = Evaluator(places, resolve_device(device), batch_size, progress or Progress())
-    return evaluator.measure(samples, dataset, protocol)
+    return evaluator.measure(samples, dataset, protocol.for_samples(len(samples)))
 
 
 @dataclass(frozen=True)

@@ -99,15 +99,6 @@ class ExtractorPart(Part):
     label: Name  # how its Frechet distances are called: FID, or FD[name]
 
 
-class Interval(Part):
-    """A confidence interval."""
-
-    low: Number
-    high: Number
-    level: Fraction
-    method: Text
-
-
 class GroupMetrics(BaseModel):
     """Metrics over the classes of one group; further keys are numbers or null."""
 
@@ -115,6 +106,11 @@ class GroupMetrics(BaseModel):
 
     __pydantic_extra__: dict[str, Count | Number | None]
     classes: Annotated[list[Count], Field(max_length=MAX_CLASSES)]
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The group's numbers by name, None where one was not computed."""
+        return dict(self.model_extra or {})
 
 
 class PerClassMetrics(BaseModel):
@@ -126,9 +122,22 @@ class PerClassMetrics(BaseModel):
     n_generated: Counts
     n_reference: Counts
 
+    @property
+    def lists(self) -> dict[str, list[Any]]:
+        """The lists of metrics by name, with None for a class that has no value."""
+        return dict(self.model_extra or {})
+
 
 class MetricsPart(Part):
     """What was measured; `null` is "not computed", with the reason in `notes`."""
+
+    class Interval(Part):
+        """A confidence interval."""
+
+        low: Number
+        high: Number
+        level: Fraction
+        method: Text
 
     fid: NotNegative | None
     fid_infinity: Number | None = None
@@ -150,6 +159,18 @@ class MetricsPart(Part):
     confidence: dict[Name, Interval | None] = Field(default_factory=dict)
     memorisation: dict[str, Any] | None = None
     notes: dict[Name, Text] = Field(default_factory=dict)
+
+    def number(self, key: str) -> float | None:
+        """A number by its key: `fid`, `groups.few.fid`, `memorisation.pixels.fraction`; None where there is none."""
+        part, *path = key.split(".")
+        if part == "groups":
+            group = self.groups.get(Group(path[0]))
+            value = None if group is None else group.numbers.get(path[1])
+        elif part == "memorisation":
+            value = ((self.memorisation or {}).get(path[0]) or {}).get(path[1])
+        else:
+            value = getattr(self, key)
+        return None if value is None else float(value)
 
 
 class EnvironmentPart(Part):

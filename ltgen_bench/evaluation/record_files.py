@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ltgen_bench.core.errors import RecordError
+from ltgen_bench.core.errors import RecordError, first_mistake
 from ltgen_bench.core.storage import write_json
 from ltgen_bench.evaluation.contradictions import inconsistencies
 from ltgen_bench.evaluation.record import Record
 
-MAX_BYTES = 16 << 20  # of a record file; one with 1,000 classes is below 1 MiB
+MAX_RECORD_BYTES = 16 << 20  # of a record file; one with 1,000 classes is below 1 MiB
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -26,8 +26,8 @@ def read_record(path: Path) -> Record:
     """Read and validate a record; raises RecordError of one line with the place of the first mistake."""
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RecordError(f"{path} is larger than {MAX_BYTES >> 20} MiB, which no record is")
+        if path.stat().st_size > MAX_RECORD_BYTES:
+            raise RecordError(f"{path} is larger than {MAX_RECORD_BYTES >> 20} MiB, which no record is")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path} cannot be read: {error}") from error
@@ -47,10 +47,8 @@ def parse_record(text: str, source: str) -> Record:
     try:
         record = Record.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "record"
-        message = first["msg"].removeprefix("Value error, ")
-        raise RecordError(f"{source}: {place}: {message[:1].lower()}{message[1:]}"[:500]) from None
+        mistake = first_mistake(error)
+        raise RecordError(f"{source}: {mistake.place or 'record'}: {mistake.message}"[:500]) from None
     _refuse_inconsistent(record, source)
     return record
 

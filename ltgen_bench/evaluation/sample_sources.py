@@ -11,7 +11,7 @@ import numpy as np
 from ltgen_bench.core.errors import DataError, SamplesError, did_you_mean
 from ltgen_bench.core.npz import npy_header, read_npy
 from ltgen_bench.datasets.decoding import load_images
-from ltgen_bench.datasets.image_folders import scan, shown
+from ltgen_bench.datasets.image_folders import plain, scan
 from ltgen_bench.evaluation.samples import Samples, check_image_header, make_samples, read_samples
 
 _RESIZE_BLOCK = 256  # images resized at a time
@@ -37,11 +37,11 @@ def load_samples(paths: Sequence[Path], class_names: Sequence[str], cache: Path,
         return _read_pair(paths[0], paths[1], labelled)
     if suffixes == {".npy"} and len(paths) == 1 and not labelled:
         check_image_header(paths[0], "images", *npy_header(paths[0]))
-        return make_samples(read_npy(paths[0]), None, shown(paths[0]))
+        return make_samples(read_npy(paths[0]), None, plain(paths[0]))
     if suffixes == {".npy"}:
         raise SamplesError("images in .npy need their labels: give two files, images.npy and labels.npy")
     raise SamplesError(
-        f"{', '.join(map(shown, paths))}: samples are one .npz, several .npz shards, two .npy files (images, labels), "
+        f"{', '.join(map(plain, paths))}: samples are one .npz, several .npz shards, two .npy files (images, labels), "
         "or a folder of class folders"
     )
 
@@ -66,7 +66,7 @@ def _concatenate(shards: Sequence[Path], labelled: bool) -> Samples:
     for shard, part in zip(shards, parts, strict=True):
         if part.images.shape[1:] != parts[0].images.shape[1:]:
             raise SamplesError(
-                f"{shown(shard)} has images of {part.images.shape[1:]} where {shown(shards[0])} has "
+                f"{plain(shard)} has images of {part.images.shape[1:]} where {plain(shards[0])} has "
                 f"{parts[0].images.shape[1:]}; shards hold images of one shape"
             )
     labels = [part.labels for part in parts if part.labels is not None]
@@ -77,16 +77,16 @@ def _read_pair(first: Path, second: Path, labelled: bool) -> Samples:
     headers = {path: npy_header(path) for path in (first, second)}
     images = next((path for path, (shape, _) in headers.items() if len(shape) == 4), None)
     if images is None:
-        raise SamplesError(f"neither {shown(first)} nor {shown(second)} holds images (N, H, W, C)")
+        raise SamplesError(f"neither {plain(first)} nor {plain(second)} holds images (N, H, W, C)")
     labels = second if images == first else first
     check_image_header(images, "images", *headers[images])
     shape, dtype = headers[labels]
     count = headers[images][0][0]
     if shape != (count,) or dtype.kind not in "iu":
         raise SamplesError(
-            f"{shown(labels)} holds {dtype} {shape}; the labels of {count} images are integers ({count},)"
+            f"{plain(labels)} holds {dtype} {shape}; the labels of {count} images are integers ({count},)"
         )
-    return make_samples(read_npy(images), read_npy(labels) if labelled else None, shown(images))
+    return make_samples(read_npy(images), read_npy(labels) if labelled else None, plain(images))
 
 
 def _read_folder(root: Path, class_names: Sequence[str] | None, cache: Path) -> Samples:
@@ -119,13 +119,13 @@ def _class_indices(root: Path, folders: Sequence[str], class_names: Sequence[str
     for name in folders:
         if name not in by_name and name not in by_index:
             raise SamplesError(
-                f"class folder {shown(root / name)} is neither a class of the data set nor an index below "
+                f"class folder {plain(root / name)} is neither a class of the data set nor an index below "
                 f"{len(class_names)}; "
                 f"{did_you_mean(name, class_names)}"
             )
     unnamed = next(name for name in folders if name not in by_name)
     unnumbered = next(name for name in folders if name not in by_index)
     raise SamplesError(
-        f"{shown(root)} mixes class names and indices: {shown(root / unnamed)} is not a class of the data set and "
-        f"{shown(root / unnumbered)} is not an index below {len(class_names)}; name all folders in one of the two ways"
+        f"{plain(root)} mixes class names and indices: {plain(root / unnamed)} is not a class of the data set and "
+        f"{plain(root / unnumbered)} is not an index below {len(class_names)}; name all folders in one of the two ways"
     )

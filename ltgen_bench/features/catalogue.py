@@ -9,11 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.plugins import where_defined
 from ltgen_bench.core.registry import Registry
 from ltgen_bench.features.info import BUILTIN, ExtractorInfo
 
 if TYPE_CHECKING:
     from ltgen_bench.features.base import Extractor
+
+
+def check_extractor_class(name: str, thing: object) -> None:
+    """Refuse, in one line, what is not a complete subclass of `Extractor`; raises ConfigError."""
+    from ltgen_bench.features.base import Extractor
+
+    if not isinstance(thing, type):
+        raise ConfigError(f"EXTRACTORS.register({name!r}) takes a class derived from Extractor, got {thing!r}")
+    where = where_defined(thing)
+    if not issubclass(thing, Extractor):
+        raise ConfigError(f"{where}: EXTRACTORS.register({name!r}) takes a class derived from Extractor")
+    missing = [*sorted(thing.__abstractmethods__), *(key for key in ("name", "dim", "info") if not hasattr(thing, key))]
+    if missing:
+        raise ConfigError(f"{where}: the class has to define {', '.join(missing)}")
+
 
 EXTRACTORS: Registry[type[Extractor]] = Registry(
     "feature extractor",
@@ -25,6 +41,7 @@ EXTRACTORS: Registry[type[Extractor]] = Registry(
         "vgg16-fc2": "ltgen_bench.features.networks.vgg16:VGG16Extractor",
         "dinov2-vit-b-14": "ltgen_bench.features.networks.dinov2:DINOv2Extractor",
     },
+    check_extractor_class,
 )
 """Feature extractors by name; an entry is a subclass of `Extractor`, imported when it is asked for."""
 

@@ -206,7 +206,7 @@ def read_state(path: Path, *, name: str) -> dict[str, torch.Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every library raises its own kind for a broken file
-        raise CheckpointError(f"weights of {name} cannot be read from {path}: {_first_line(error)}") from error
+        raise CheckpointError(f"weights of {name} cannot be read from {path}: {_first_lines(error)}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(f"weights of {name} in {path} are not a dictionary of tensors")
     return state
@@ -214,9 +214,9 @@ def read_state(path: Path, *, name: str) -> dict[str, torch.Tensor]:
 
 def fitting_error(path: Path, name: str, error: Exception) -> CheckpointError:
     """The one-line error for weights that are readable and belong to another network."""
-    return CheckpointError(f"the weights in {path} do not fit {name}: {_first_line(error)}")
+    return CheckpointError(f"the weights in {path} do not fit {name}: {_first_lines(error)}")
 
 
-def _first_line(error: Exception) -> str:
+def _first_lines(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (" ".join(lines[:2]) if lines else type(error).__name__)[:200]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
+from ltgen_bench.core.config import without_none
 from ltgen_bench.core.errors import UserError
 from ltgen_bench.core.storage import write_text
 from ltgen_bench.leaderboard import text
@@ -65,16 +65,10 @@ def recipe_toml(entry: Entry) -> str | None:
     )
     if start := (config.get("training") or {}).get("init_sha256"):
         head += f"# It started from other weights: add --set training.init_from=FILE, with the sha256\n# {start}\n\n"
-    return head + tomli_w.dumps(_without_none(config))
+    return head + tomli_w.dumps(without_none(config))
 
 
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value
-
-
-def build(leaderboards: Path, data_root: Path = Path("data")) -> list[Path]:
+def build_tables(leaderboards: Path, data_root: Path = Path("data")) -> list[Path]:
     """Write every file that differs and remove generated ones that nothing gives any more; returns what changed."""
     files, tables = render(leaderboards, data_root), leaderboards / "tables"
     changed = []
@@ -88,7 +82,7 @@ def build(leaderboards: Path, data_root: Path = Path("data")) -> list[Path]:
     return changed
 
 
-def check(leaderboards: Path, data_root: Path = Path("data")) -> int:
+def check_tables(leaderboards: Path, data_root: Path = Path("data")) -> int:
     """The number of files, all of them up to date; raises StaleTableError that names the first one that is not."""
     files, tables = render(leaderboards, data_root), leaderboards / "tables"
     again = "run 'ltgen-bench leaderboard build' and commit the result"

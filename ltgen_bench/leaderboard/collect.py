@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltgen_bench.core.choices import Group, Status
+from ltgen_bench.core.choices import Status
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
@@ -62,7 +62,7 @@ class Entry:
 
     def values(self, key: str) -> list[float | None]:
         """A metric by seed: `fid`, or `groups.few.fid` for a group's."""
-        return [metric(record, key) for record in self.records.values()]
+        return [record.metrics.number(key) for record in self.records.values()]
 
 
 @dataclass(frozen=True)
@@ -91,20 +91,6 @@ class Board:
     def fid_label(self) -> str:
         """How the Frechet distance is called: FID for the Inception network, FD[...] for any other."""
         return self.record.extractors["features"].label
-
-
-def metric(record: Record, key: str) -> float | None:
-    """A number of a record by its key; None where it was not computed."""
-    if key.startswith("memorisation."):
-        _, space, name = key.split(".")
-        value = ((record.metrics.memorisation or {}).get(space) or {}).get(name)
-    elif key.startswith("groups."):
-        _, group, name = key.split(".")
-        part = record.metrics.groups.get(Group(group))
-        value = None if part is None else (part.model_extra or {}).get(name)
-    else:
-        value = getattr(record.metrics, key)
-    return None if value is None else float(value)
 
 
 def read_entries(leaderboards: Path, data_root: Path = Path("data")) -> list[Entry]:

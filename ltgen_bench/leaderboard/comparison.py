@@ -75,7 +75,7 @@ def compare(records: Sequence[Record]) -> dict[str, Any]:
     for rival in rivals:
         row: dict[str, Any] = {"method": rival.name, "seeds": sorted(rival.records, key=str), "metrics": {}}
         for name in metric_names():
-            values = [value for record in rival.records.values() if (value := metric_value(record, name)) is not None]
+            values = [value for record in rival.records.values() if (value := _value(record, name)) is not None]
             row["metrics"][name] = {
                 "n": len(values),
                 "mean": statistics.fmean(values) if values else None,
@@ -92,14 +92,8 @@ def metric_names() -> list[str]:
     return [*HEADLINE_METRICS, *(f"{group}.{name}" for group in Group for name in GROUP_METRICS)]
 
 
-def metric_value(record: Record, name: str) -> float | None:
-    """One metric of a record by its name in `metric_names`."""
-    group, dot, metric = name.partition(".")
-    if not dot:
-        value: float | None = getattr(record.metrics, name)
-        return value
-    part = record.metrics.groups.get(group)  # type: ignore[call-overload]
-    return None if part is None else (part.model_extra or {}).get(metric)
+def _value(record: Record, name: str) -> float | None:
+    return record.metrics.number(f"groups.{name}" if "." in name else name)
 
 
 def _difference(rival: Contender, baseline: Contender, name: str) -> dict[str, Any]:
@@ -108,7 +102,7 @@ def _difference(rival: Contender, baseline: Contender, name: str) -> dict[str, A
         other = baseline.records.get(seed)
         if seed is None or other is None:
             continue
-        ours, theirs = metric_value(record, name), metric_value(other, name)
+        ours, theirs = _value(record, name), _value(other, name)
         if ours is not None and theirs is not None:
             pairs.append((ours, theirs))
     mean = statistics.fmean(a - b for a, b in pairs) if pairs else None

@@ -8,10 +8,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ltgen_bench.core.errors import RecordError
+from ltgen_bench.core.errors import RecordError, first_line, first_mistake
 
 MetricKey = Literal["fid", "inception_score", "f8", "recall", "f1_8", "precision"]
-Text = Annotated[str, Field(min_length=1, max_length=400)]
+_Text = Annotated[str, Field(min_length=1, max_length=400)]
 
 
 class _Part(BaseModel):
@@ -22,15 +22,15 @@ class Source(_Part):
     """Where numbers were printed; `second_hand` where they come from a quotation and not from the paper itself."""
 
     key: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
-    title: Text
+    title: _Text
     second_hand: bool
 
 
 class StatedProtocol(_Part):
     """What the source says about how its numbers were measured, and what it does not say."""
 
-    stated: list[Text]
-    unstated: list[Text]
+    stated: list[_Text]
+    unstated: list[_Text]
 
 
 class PublishedTable(_Part):
@@ -38,9 +38,9 @@ class PublishedTable(_Part):
 
     number: Annotated[int, Field(ge=1, le=99)] | None = None  # the table's number in the paper
     dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,99}$")]
-    title: Text
+    title: _Text
     columns: Annotated[list[MetricKey], Field(min_length=1)]
-    rows: Annotated[dict[Text, list[float]], Field(min_length=1)]
+    rows: Annotated[dict[_Text, list[float]], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _as_many_values_as_columns(self) -> Self:
@@ -90,11 +90,10 @@ def _read(path: Path) -> Publication:
     try:
         return Publication.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecordError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise RecordError(f"{path} cannot be read: {first_line(error)}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "file"
-        raise RecordError(f"{path}: {place}: {first['msg']}"[:500]) from None
+        mistake = first_mistake(error)
+        raise RecordError(f"{path}: {mistake.place or 'file'}: {mistake.message}"[:500]) from None
 
 
 def published_rows(publications: list[Publication]) -> list[PublishedRow]:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ltgen_bench.core.config import difference
-from ltgen_bench.core.errors import CheckpointError, StorageError
+from ltgen_bench.core.errors import CheckpointError, StorageError, first_line
 from ltgen_bench.core.storage import atomic_path
 
 _FORMAT = "ltgen-bench checkpoint 1"
@@ -31,7 +31,7 @@ def save_model(path: Path, weights: Mapping[str, Tensor], identity: Mapping[str,
 
 def load_model(path: Path, network: nn.Module, identity: Mapping[str, Any]) -> None:
     """Load weights into `network`; raises CheckpointError unless identity, names, shapes and dtypes all fit."""
-    header, tensors = read(path)
+    header, tensors = read_checkpoint(path)
     _check(path, header, "model", identity)
     load_weights(path, network, tensors)
 
@@ -41,7 +41,7 @@ def load_initial(path: Path, network: nn.Module, identity: Mapping[str, Any]) ->
 
     Raises CheckpointError when network, image shape or class count differ; the method may.
     """
-    header, tensors = read(path)
+    header, tensors = read_checkpoint(path)
     theirs = header.get("identity")
     method = theirs.get("method") if isinstance(theirs, dict) else None
     _check(path, header, "model", {**identity, "method": method})
@@ -55,7 +55,7 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], identity: Mapping[str,
 
 def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:
     """The step and the tensors of a training state; raises CheckpointError for a foreign or truncated file."""
-    header, tensors = read(path)
+    header, tensors = read_checkpoint(path)
     _check(path, header, "training state", identity)
     step = header.get("step")
     if not isinstance(step, int) or step < 0:
@@ -65,7 +65,7 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[int, dict[str, 
 
 def load_raw_weights(path: Path, network: nn.Module) -> None:
     """Load the network's weights as the optimiser left them, from a training state."""
-    header, tensors = read(path)
+    header, tensors = read_checkpoint(path)
     if header.get("kind") != "training state":
         raise CheckpointError(f"{path} is a {header.get('kind')}, and a training state was wanted")
     prefix = "model.network."
@@ -90,7 +90,7 @@ def load_weights(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -
     module.load_state_dict(dict(tensors))
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a checkpoint of either kind, on the CPU; raises CheckpointError if it is neither."""
     if not Path(path).is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
@@ -103,7 +103,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         parsed = json.loads(header)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({_first_line(error)}); it is truncated or foreign, delete it"
+            f"{path} cannot be read as a checkpoint ({first_line(error)}); it is truncated or foreign, delete it"
         ) from error
     if not isinstance(parsed, dict) or parsed.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has an unknown checkpoint format; it was written by another version")
@@ -118,7 +118,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any])
             save_file(plain, str(temporary), metadata={"ltgen_bench": text})
         except SafetensorError as error:  # its I/O errors carry no errno
             raise StorageError(
-                f"cannot write the checkpoint {path} ({_first_line(error)}); the one before it is intact"
+                f"cannot write the checkpoint {path} ({first_line(error)}); the one before it is intact"
             ) from error
 
 
@@ -129,7 +129,3 @@ def _check(path: Path, header: Mapping[str, Any], kind: str, identity: Mapping[s
     changes = difference(theirs if isinstance(theirs, dict) else {}, json.loads(json.dumps(identity)))
     if changes:
         raise CheckpointError(f"{path} belongs to another model ({'; '.join(changes)})")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 
 from ltgen_bench.core.config import RunConfig, Section, build, read_toml
+from ltgen_bench.core.errors import ConfigError, close_to
+from ltgen_bench.core.plugins import where_defined
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.registry import Registry
 from ltgen_bench.datasets import ImageSet
@@ -128,4 +130,20 @@ class Method(ABC):
         return Path(inspect.getfile(cls)).parent / "recipes" / method
 
 
-METHODS: Registry[type[Method]] = Registry("method", "ltgen_bench.methods")
+def check_method_class(name: str, thing: object) -> None:
+    """Refuse, in one line, what is not a complete subclass of `Method`; raises ConfigError."""
+    wanted = f"METHODS.register({name!r}) takes a class derived from Method or DiffusionMethod"
+    if not isinstance(thing, type):
+        raise ConfigError(f"{wanted}, got {thing!r}")
+    where = where_defined(thing)
+    if not issubclass(thing, Method):
+        raise ConfigError(f"{where}: {wanted}")
+    if missing := sorted(thing.__abstractmethods__):
+        own = [key for key, value in vars(thing).items() if callable(value)]
+        close = [f"; {key!r} is not one, did you mean {missing[0]!r}?" for key in own if close_to(key, missing[0])]
+        raise ConfigError(f"{where}: the class has to define {', '.join(missing)}{close[0] if close else ''}")
+    if not (isinstance(thing.Config, type) and issubclass(thing.Config, MethodConfig)):
+        raise ConfigError(f"{where}: Config has to be a class derived from MethodConfig")
+
+
+METHODS: Registry[type[Method]] = Registry("method", "ltgen_bench.methods", check=check_method_class)

@@ -19,6 +19,7 @@ from ltgen_bench.core.config import TrainingConfig
 from ltgen_bench.core.devices import autocast, memory_errors
 from ltgen_bench.core.distributed import KeepInGraph, World, join_world
 from ltgen_bench.core.errors import CheckpointError, ConfigError
+from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.seeding import derive_seed
 from ltgen_bench.core.signals import stop_signals
 from ltgen_bench.core.storage import sha256_file
@@ -29,6 +30,7 @@ from ltgen_bench.methods.checkpoints import load_initial
 from ltgen_bench.methods.finiteness import Finiteness
 from ltgen_bench.methods.interface import FitContext
 from ltgen_bench.methods.learning_rate import learning_rate
+from ltgen_bench.methods.losses import check_losses
 from ltgen_bench.methods.model import DiffusionModel
 from ltgen_bench.methods.training_batches import TrainingBatches
 from ltgen_bench.methods.training_state import TrainingState
@@ -233,13 +235,11 @@ class _LossModule(nn.Module):
     def __init__(self, method: DiffusionModel):
         super().__init__()
         self.network, self.extra = method.network, method.extra
-        self._losses, self._name = method.losses, type(method).__name__
+        self._losses, self._class = method.losses, type(method)
 
     def forward(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        with self._told(batch):
-            losses = self._losses(batch)
-        if not isinstance(losses, dict) or not losses or any(loss.ndim for loss in losses.values()):
-            raise ConfigError(f"{self._name}.losses must return a dict of one or more scalar tensors by name")
+        with self._told(batch), author_code(self._class, "losses"):
+            losses = check_losses(self._class, self._losses(batch))
         if dist.is_initialized():
             name = next(iter(losses))
             losses = {**losses, name: KeepInGraph.apply(losses[name], *self.parameters())}

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ltgen_bench.metrics.inputs import FloatArray, IntArray, check_labels, check_probabilities
-
-BoolArray = NDArray[np.bool_]
+from ltgen_bench.metrics.inputs import BoolArray, FloatArray, IntArray, check_labels, check_probabilities
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
+from ltgen_bench.metrics.inputs import BoolArray, Float64Array, FloatArray, IntArray
 from ltgen_bench.metrics.numerics.distances import (
     ABSOLUTE_ERROR,
     DistinctRows,
     Frame,
-    Prepared,
+    PreparedRows,
     check_metrics_device,
     coarse_pays,
     distinct_rows,
-    full_precision,
+    exact_float32,
     pair_squared_distances,
-    prepare,
+    prepare_rows,
     squared_distance_tile,
     tile_size,
 )
@@ -38,8 +38,6 @@ from ltgen_bench.metrics.numerics.neighbours import kth_neighbours
 _MANY_PAIRS = 20_000
 # After so many tiles that bfloat16 could not decide, if they are most of those tried, it is not tried again.
 _FAILED_TILES = 8
-
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +113,7 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
     balls = np.zeros(len(fake), dtype=np.int64)  # reference balls around every generated point
     inside = np.zeros(len(real), dtype=bool)  # reference points inside a generated ball
     covered = np.zeros(len(real), dtype=bool)  # reference balls with a generated point in them
-    with full_precision():
+    with exact_float32():
         for rows, columns, distances in _pairs_by_tiles(real.points, fake.points, real_radii, fake_radii, device):
             in_real = distances <= real_radii[rows]
             in_fake = distances <= fake_radii[columns]
@@ -147,7 +145,7 @@ def _pairs_by_tiles(
     frame = Frame.around(x_points, y_points)
     coarse = coarse_pays(x_points, y_points, device)
     x, y = (
-        prepare(points, frame, device=device, precision="bfloat16" if coarse else "float32")
+        prepare_rows(points, frame, device=device, precision="bfloat16" if coarse else "float32")
         for points in (x_points, y_points)
     )
     tile = tile_size(device)
@@ -160,7 +158,7 @@ def _pairs_by_tiles(
             tried += 1
             if pairs is None:
                 failed += 1
-                a, b = (prepare(s.points[part], frame, device=device) for s, part in ((x, rows), (y, columns)))
+                a, b = (prepare_rows(s.points[part], frame, device=device) for s, part in ((x, rows), (y, columns)))
                 pairs = _close_pairs(
                     a, b, x_radii[rows], y_radii[columns], slice(0, len(a)), slice(0, len(b)), give_up=False
                 )
@@ -169,13 +167,13 @@ def _pairs_by_tiles(
                 pairs = pairs[0] + i, pairs[1] + j, pairs[2]
                 if failed > _FAILED_TILES and 2 * failed > tried:
                     coarse = False
-                    x, y = (prepare(points, frame, device=device) for points in (x_points, y_points))
+                    x, y = (prepare_rows(points, frame, device=device) for points in (x_points, y_points))
             yield pairs
 
 
 def _close_pairs(
-    x: Prepared,
-    y: Prepared,
+    x: PreparedRows,
+    y: PreparedRows,
     x_radii: Float64Array,
     y_radii: Float64Array,
     rows: slice,
@@ -225,13 +223,15 @@ def _undecided(distances: Float64Array, band: Float64Array, x_radii: Float64Arra
     return np.flatnonzero((np.abs(distances - x_radii) <= band) | (np.abs(distances - y_radii) <= band))
 
 
-def _float64_distances(x: Prepared, y: Prepared, row: IntArray, column: IntArray) -> tuple[Float64Array, Float64Array]:
+def _float64_distances(
+    x: PreparedRows, y: PreparedRows, row: IntArray, column: IntArray
+) -> tuple[Float64Array, Float64Array]:
     """Squared distances of pairs from a float64 product of the rows and columns that occur, and their error bounds."""
     x_used, x_place = np.unique(row, return_inverse=True)
     y_used, y_place = np.unique(column, return_inverse=True)
     device = str(x.rows.device)
-    x64 = prepare(x.points[x_used], x.frame, device=device, precision="float64")
-    y64 = prepare(y.points[y_used], x.frame, device=device, precision="float64")
+    x64 = prepare_rows(x.points[x_used], x.frame, device=device, precision="float64")
+    y64 = prepare_rows(y.points[y_used], x.frame, device=device, precision="float64")
     tile: NDArray[Any] = squared_distance_tile(x64, y64, slice(0, len(x64)), slice(0, len(y64))).cpu().numpy()
     x_norms, y_norms = x64.norms.cpu().numpy(), y64.norms.cpu().numpy()
     unit = np.ldexp(1.0, -2 * x.frame.exponent)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ltgen_bench.core.devices import cpu_threads, resolve_device
 from ltgen_bench.core.progress import Progress
-from ltgen_bench.core.protocol import custom_protocol
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.assemble import assemble_record
 from ltgen_bench.evaluation.evaluate import Evaluator
@@ -48,7 +47,7 @@ def evaluate_external(
     check_samples(samples, dataset, source)
     if len(samples) != protocol.samples:
         progress.say(f"{len(samples):,} samples instead of the protocol's {protocol.samples:,}: recorded as custom")
-        protocol = custom_protocol(protocol, samples=len(samples))
+        protocol = protocol.for_samples(len(samples))
     preflight(resolved, places, progress)
     started = time.monotonic()
     device = resolve_device(execution.device)

@@ -6,17 +6,15 @@ one continues where the first stopped.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator
+import traceback
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from ltgen_bench.core.config import RunConfig, build, difference, read_toml
-from ltgen_bench.core.errors import ConfigError, StorageError
-from ltgen_bench.core.storage import storage_errors, write_json, write_text
+from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.storage import locked_folder, storage_errors, write_json, write_text
 
 
 class RunFolder:
@@ -71,22 +69,15 @@ class RunFolder:
         if method_sha256 is not None:
             write_json(code, {"name": config.method["name"], "sha256": method_sha256})
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the folder alone; raises StorageError when another process has it."""
-        with storage_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StorageError(
-                    f"another process is working in {self.path}; wait for it or choose another seed"
-                ) from None
-            yield
-        finally:
-            os.close(handle)
+        busy = f"another process is working in {self.path}; wait for it or choose another seed"
+        return locked_folder(self.path, busy)
+
+    def log_traceback(self, error: BaseException) -> None:
+        """Add an exception's traceback, and that of its cause, to `log.txt`."""
+        with storage_errors(self.log), self.log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
 
     def append_stats(self, row: dict[str, Any]) -> None:
         """Add one row to `stats.jsonl`."""

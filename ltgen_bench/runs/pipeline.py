@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.devices import cpu_threads, resolve_device
 from ltgen_bench.core.distributed import World, join_world
-from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.errors import ConfigError, PluginError
+from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.progress import Progress, TerminalProgress
 from ltgen_bench.core.storage import read_json_object, sha256_file, sha256_json, write_json
 from ltgen_bench.evaluation.assemble import assemble_record
@@ -63,7 +65,7 @@ class Run:
     def run_all(self) -> Record:
         """Train, sample, evaluate and record; a finished run only reads its record."""
         world = join_world()
-        with self.folder.locked() if world.is_main else contextlib.nullcontext():
+        with self.folder.locked() if world.is_main else contextlib.nullcontext(), self._author_errors():
             self.claim(world)
             if self.folder.record.exists():
                 finished = read_record(self.folder.record)
@@ -91,7 +93,7 @@ class Run:
     def train_only(self) -> dict[str, Any]:
         """Train to the end and stop; returns what is known of the model."""
         world = join_world()
-        with self.folder.locked() if world.is_main else contextlib.nullcontext():
+        with self.folder.locked() if world.is_main else contextlib.nullcontext(), self._author_errors():
             self.claim(world)
             with cpu_threads(self.config.execution.threads):
                 return self.train(world).facts()
@@ -104,10 +106,19 @@ class Run:
         path = out or self.folder.path / "samples" / f"{key}.npz"
         world = join_world()
         device = resolve_device(self.config.execution.device, world.local_rank)
-        with cpu_threads(self.config.execution.threads):
+        with cpu_threads(self.config.execution.threads), self._author_errors():
             method = load_trained(self.resolved, self.folder, device)
             samples = self._draw(method, path, count, seed, key, world)
         return path, samples.sha256()
+
+    @contextlib.contextmanager
+    def _author_errors(self) -> Iterator[None]:
+        """Put the traceback of a plug-in's error into the run's log, and say so."""
+        try:
+            yield
+        except PluginError as error:
+            self.folder.log_traceback(error)
+            raise PluginError(f"{error} (traceback in {self.folder.log}, and with --debug)") from error.__cause__
 
     def claim(self, world: World) -> None:
         """Take the folder for this configuration and start its log."""
@@ -129,7 +140,8 @@ class Run:
             context = FitContext(self.folder.checkpoints, device, self.config.seed)
             if world.is_main:
                 context.progress, context.log = self.progress, self.folder.append_stats
-            method.fit(self.resolved.dataset.train(), context)
+            with author_code(type(method), "fit"):
+                method.fit(self.resolved.dataset.train(), context)
             if world.is_main:
                 save_trained(method, self.folder)
             world.barrier()

@@ -10,7 +10,7 @@ from typing import Any
 from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.core.config import DatasetConfig, RunConfig, TrainingConfig, build, keys, merge, read_toml
 from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
-from ltgen_bench.core.plugins import plugin_code_sha256
+from ltgen_bench.core.plugins import author_code, plugin_code_sha256
 from ltgen_bench.core.protocol import resolve_protocol
 from ltgen_bench.core.storage import sha256_file
 from ltgen_bench.datasets import Dataset, load_dataset
@@ -36,7 +36,8 @@ class ResolvedRun:
 
     def make_method(self) -> Method:
         """A fresh, untrained model."""
-        return self.method_class(self.spec, self.config)
+        with author_code(self.method_class, "the constructor"):
+            return self.method_class(self.spec, self.config)
 
 
 def data_spec(dataset: Dataset) -> DataSpec:

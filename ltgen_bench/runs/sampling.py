@@ -14,6 +14,7 @@ from torch import Tensor
 from ltgen_bench.core.devices import memory_errors
 from ltgen_bench.core.distributed import World
 from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.core.plugins import author_code, where_defined
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.seeding import sample_seeds, uniform_labels
 from ltgen_bench.evaluation.samples import Samples, read_samples, write_samples
@@ -60,8 +61,9 @@ def sample_to_file(
         for number, batch in enumerate(batches):
             if number % world.size == world.rank:
                 part = labels[batch.start : batch.stop]
-                images = method.sample(torch.from_numpy(part), sample_seeds(seed, batch))
-                _check(method, images, len(batch))
+                with author_code(type(method), "sample"):
+                    images = method.sample(torch.from_numpy(part), sample_seeds(seed, batch))
+                check_images(method, images, len(batch))
                 shard = shards / f"{batch.start:08d}-{batch.stop:08d}.npz"
                 write_samples(shard, Samples(images.cpu().numpy(), part if labelled else None))
             done += len(batch)
@@ -75,12 +77,13 @@ def sample_to_file(
     return read_samples(path, labelled=labelled)
 
 
-def _check(method: Method, images: Any, count: int) -> None:
-    """Say what is wrong with the images of somebody's own method."""
+def check_images(method: Method, images: Any, count: int) -> None:
+    """Raise SamplesError, with file, line and class, unless `images` are what `sample` has to return."""
     wanted = (count, *method.spec.image_shape)
     if not isinstance(images, Tensor) or images.dtype != torch.uint8 or tuple(images.shape) != wanted:
         got = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise SamplesError(f"{type(method).__name__}.sample must return a uint8 tensor {wanted}, and returned {got}")
+        where = where_defined(type(method), type(method).sample)
+        raise SamplesError(f"{where}: sample has to return a uint8 tensor {wanted}, and returned {got}")
 
 
 def _done(shards: Path) -> list[range]:

@@ -8,6 +8,7 @@ import torch
 
 from ltgen_bench.core.choices import ModelWeights
 from ltgen_bench.core.errors import ConfigError, UserError
+from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.storage import atomic_path, read_json_object, sha256_json
 from ltgen_bench.methods import DiffusionMethod, Method
@@ -19,7 +20,8 @@ from ltgen_bench.runs.resolve import ResolvedRun
 def save_trained(method: Method, folder: RunFolder) -> None:
     """Write the model; the file's presence says that training is done, so it appears whole or not at all."""
     with atomic_path(folder.model) as path:
-        method.save(path)
+        with author_code(type(method), "save"):
+            method.save(path)
         if not path.stat().st_size:
             raise ConfigError(
                 f"{type(method).__name__}.save wrote nothing to the file that it was given; numpy.savez "
@@ -34,7 +36,8 @@ def load_trained(resolved: ResolvedRun, folder: RunFolder, device: torch.device)
     not fit.
     """
     method = resolved.make_method()
-    method.load(folder.model)
+    with author_code(type(method), "load"):
+        method.load(folder.model)
     if resolved.config.sampling.weights is ModelWeights.RAW:
         if not isinstance(method, DiffusionMethod):
             name = resolved.config.method["name"]

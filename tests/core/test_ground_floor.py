@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltgen_bench.core.errors import ConfigError, StorageError, UnknownNameError, did_you_mean
+from ltgen_bench.core.errors import ConfigError, PluginError, StorageError, UnknownNameError, did_you_mean
 from ltgen_bench.core.plugins import load_plugin_file
 from ltgen_bench.core.registry import Registry
 from ltgen_bench.core.seeding import derive_seed, sample_seeds, uniform_labels
@@ -82,7 +82,7 @@ def test_registry_is_lazy_and_refuses_a_taken_name() -> None:
     assert registry.get("maths") == pytest.approx(3.14159, abs=1e-5)
     with pytest.raises(UnknownNameError, match=r"unknown thing 'math'; did you mean 'maths'\?"):
         registry.get("math")
-    with pytest.raises(ConfigError, match=r"thing 'broken' cannot be loaded from no\.module:x"):
+    with pytest.raises(PluginError, match=r"thing 'broken' cannot be loaded from no\.module:x"):
         registry.get("broken")
 
     @registry.register("mine")

@@ -218,13 +218,19 @@ def test_the_readme_shows_the_counts_and_checksums():
 def test_a_data_set_can_be_registered():
     DATASETS._entries.pop("mine", None)
 
+    made = load_dataset(DatasetConfig(name="digits"), NOWHERE)
+
     @DATASETS.register("mine")
     def mine(options, data_root):
-        return ("made", options.name, data_root)
+        return made if (options.name, data_root) == ("mine", NOWHERE) and options.per_class is None else "a word"
 
     try:
-        assert load_dataset(DatasetConfig(name="mine"), NOWHERE) == ("made", "mine", NOWHERE)
+        assert load_dataset(DatasetConfig(name="mine"), NOWHERE) is made
         assert describe("mine") == "from a plug-in"
+        with pytest.raises(ConfigError, match="'mine': its function has to return a Dataset, and returned str"):
+            load_dataset(DatasetConfig(name="mine", per_class=5), NOWHERE)
+        with pytest.raises(ConfigError, match=r"DATASETS.register\('no'\) takes a function"):
+            DATASETS.register("no")(lambda: made)
     finally:
         del DATASETS._entries["mine"]
 

@@ -11,7 +11,7 @@ import torch
 import ltgen_bench
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.core.protocol import custom_protocol, get_protocol
+from ltgen_bench.core.protocol import get_protocol
 from ltgen_bench.datasets import load_dataset
 from ltgen_bench.evaluation.evaluate import Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
@@ -34,7 +34,7 @@ def test_images_of_another_number_of_axes(tmp_path: Path, shape: tuple[int, ...]
 def test_a_run_on_mps_is_measured_on_the_cpu(tmp_path: Path) -> None:
     """Nothing of the evaluation may reach the device: MPS has no float64, and there is none on this machine."""
     dataset = load_dataset(DatasetConfig(name="digits-lt"), tmp_path)
-    protocol = custom_protocol(get_protocol("digits-1k.v1"), samples=40, prd_runs=1)
+    protocol = get_protocol("digits-1k.v1").customised(samples=40, prd_runs=1)
 
     def measured(device: str) -> object:
         evaluator = Evaluator(EvaluationPlaces(tmp_path, cache=False), torch.device(device), 64)

@@ -37,16 +37,16 @@ def test_the_bundled_file_is_the_one_that_the_catalogue_states():
 @pytest.mark.slow
 def test_training_again_gives_the_bundled_weights():
     """Tolerance: what rounding differences between two processors may grow to; the same processor gives zero."""
-    assert training.largest_difference(training.train()) <= training.TOLERANCE
+    assert training.largest_difference(training.train_network()) <= training.TOLERANCE
 
 
 def test_rounding_differences_do_not_grow_past_the_tolerance(monkeypatch):
     """A change of 1e-12 in the images, thousands of times a rounding error, stays far below the tolerance."""
-    monkeypatch.setattr(training, "STEPS", 60)
-    plain = training.rounded_state(training.train())
+    monkeypatch.setattr(training, "TRAINING_STEPS", 60)
+    plain = training.rounded_state(training.train_network())
     scaled = training.scaled
     monkeypatch.setattr(training, "scaled", lambda images: scaled(images) * (1 + 1e-12))
-    moved = training.rounded_state(training.train())
+    moved = training.rounded_state(training.train_network())
     assert max(float((plain[name] - moved[name]).abs().max()) for name in plain) < training.TOLERANCE / 10
 
 
@@ -115,13 +115,13 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_the_script_writes_checks_and_reports(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "STEPS", 20)
-    assert training.main(["--out", str(tmp_path / "w.safetensors")]) == 0
-    assert training.main(["--check"]) == 1  # 20 steps are not 600
+    monkeypatch.setattr(training, "TRAINING_STEPS", 20)
+    assert training.write_weights(["--out", str(tmp_path / "w.safetensors")]) == 0
+    assert training.write_weights(["--check"]) == 1  # 20 steps are not 600
     assert "DIFFERENT" in capsys.readouterr().out
     monkeypatch.setattr(training, "BUNDLED", tmp_path / "w.safetensors")
-    assert training.main(["--check"]) == 0
-    assert training.main(["--holdout"]) == 0
+    assert training.write_weights(["--check"]) == 0
+    assert training.write_weights(["--holdout"]) == 0
     assert "held-out accuracy" in capsys.readouterr().out
     again = load_extractor("digits-cnn", weights=tmp_path / "w.safetensors", weights_root=ANYWHERE)
     assert again.fid_label == f"FD[digits-cnn@{again.weights_sha256[:8]}]"

@@ -26,7 +26,7 @@ from leaderboard_records import (
 
 from ltgen_bench.core.config import read_toml
 from ltgen_bench.leaderboard import text
-from ltgen_bench.leaderboard.build import StaleTableError, build, check, render
+from ltgen_bench.leaderboard.build import StaleTableError, build_tables, check_tables, render
 from ltgen_bench.leaderboard.collect import boards, read_entries
 from ltgen_bench.leaderboard.ranking import rows
 from ltgen_bench.leaderboard.submission import SubmissionError
@@ -130,7 +130,7 @@ def test_a_value_that_one_seed_lacks_has_no_mean(leaderboards: Path) -> None:
 
 def test_links_lead_somewhere(leaderboards: Path) -> None:
     (leaderboards / "README.md").touch()
-    build(leaderboards)
+    build_tables(leaderboards)
     for page in sorted((leaderboards / "tables").glob("*.md")):
         for link in re.findall(r"\]\((?!https)([^)]+)\)", page.read_text()):
             assert (page.parent / link).is_file(), (page, link)
@@ -158,7 +158,7 @@ def test_recipes_run_the_same_configuration(leaderboards: Path) -> None:
     """The recipe resolves to the record's own configuration, hash and all."""
     from ltgen_bench.runs.resolve import resolve
 
-    build(leaderboards)
+    build_tables(leaderboards)
     config = read_toml(leaderboards / "tables/recipes/digits-lt/ddpm.toml")
     record = json.loads((leaderboards / "records/digits-lt/ddpm/0.json").read_text())
     assert resolve(config, Path("/nonexistent")).config.hash() == record["method"]["config_hash"]
@@ -211,17 +211,17 @@ def test_many_suspected_copies_are_said(leaderboards: Path) -> None:
 
 
 def test_building_twice_changes_nothing(leaderboards: Path, monkeypatch, capsys) -> None:
-    assert len(build(leaderboards)) == 9
+    assert len(build_tables(leaderboards)) == 9
     before = {path: path.read_bytes() for path in (leaderboards / "tables").rglob("*") if path.is_file()}
-    assert build(leaderboards) == []
-    assert check(leaderboards) == 9
+    assert build_tables(leaderboards) == []
+    assert check_tables(leaderboards) == 9
     # as bytes, from another folder and in another order of creation
     other = leaderboards.parent / "elsewhere"
     for name in ("t2h", "my-gan", "ddpm", "coral", "cbdm"):
         shutil.copytree(leaderboards / "records/digits-lt" / name, other / "records/digits-lt" / name)
     shutil.copytree(leaderboards / "verifications", other / "verifications")
     shutil.copytree(leaderboards / "published", other / "published")
-    build(other)
+    build_tables(other)
     assert {other / path.relative_to(leaderboards): data for path, data in before.items()} == {
         path: path.read_bytes() for path in (other / "tables").rglob("*") if path.is_file()
     }
@@ -244,7 +244,7 @@ def test_wcwidth_does_not_matter(leaderboards: Path, monkeypatch) -> None:
 def test_a_changed_digit_makes_the_check_fail(leaderboards: Path, monkeypatch, capsys) -> None:
     arguments = ["leaderboard", "build", "--check", "--leaderboards", leaderboards]
     assert "is missing; run 'ltgen-bench leaderboard build'" in refused(monkeypatch, capsys, *arguments)
-    build(leaderboards)
+    build_tables(leaderboards)
     path = leaderboards / "records/digits-lt/coral/1.json"
     original = path.read_text()
     path.write_text(original.replace('"inception_score": 8.5', '"inception_score": 8.6', 1))
@@ -254,21 +254,21 @@ def test_a_changed_digit_makes_the_check_fail(leaderboards: Path, monkeypatch, c
     assert f"{leaderboards / 'tables' / TABLE} is out of date" in refused(monkeypatch, capsys, *arguments)
     path.write_text(original)
     write_sums(path.parent)
-    check(leaderboards)
+    check_tables(leaderboards)
 
 
 def test_a_table_edited_by_hand_is_stale(leaderboards: Path) -> None:
-    build(leaderboards)
+    build_tables(leaderboards)
     path = leaderboards / "tables" / TABLE
     path.write_text(path.read_text().replace("CORAL", "Coral"))
     with pytest.raises(StaleTableError, match=re.escape(f"{path} is out of date")):
-        check(leaderboards)
-    assert build(leaderboards) == [path]
+        check_tables(leaderboards)
+    assert build_tables(leaderboards) == [path]
     leftover = leaderboards / "tables" / "old--table.v1.md"
     leftover.write_text("x")
     with pytest.raises(StaleTableError, match="belongs to no record any more"):
-        check(leaderboards)
-    build(leaderboards)
+        check_tables(leaderboards)
+    build_tables(leaderboards)
     assert not leftover.exists()
 
 

@@ -80,7 +80,7 @@ def test_a_number_printed_twice_is_one_row() -> None:
     [
         (("DDPM = [3.84]", "DDPM = [nan]"), "finite number"),
         (("DDPM = [3.84]", "DDPM = [3.84, 1.0]"), "row 'DDPM' has 2 values for 1 columns"),
-        (('columns = ["fid"]', 'columns = ["fud"]'), "Input should be"),
+        (('columns = ["fid"]', 'columns = ["fud"]'), "input should be"),
         (("DDPM = [6.17, 9.43, 0.52]", "DDPM = [6.18, 9.43, 0.52]"), "two values of fid"),
         (("[source]", "[source"), "cannot be read"),
     ],

@@ -122,10 +122,10 @@ def test_deep_nesting(folder: Path, depth: int, monkeypatch, capsys) -> None:
 
 
 def test_a_claim_of_a_billion_samples_allocates_nothing(folder: Path) -> None:
-    from ltgen_bench.core.protocol import PROTOCOLS, custom_protocol
+    from ltgen_bench.core.protocol import PROTOCOLS
 
     record = make_record("coral", 0)
-    protocol = custom_protocol(PROTOCOLS["digits-1k.v1"], neighbours=5)
+    protocol = PROTOCOLS["digits-1k.v1"].customised(neighbours=5)
     config = {**record["method"]["config"], "protocol": protocol.model_dump(mode="json")}
     from ltgen_bench.core.storage import sha256_json
 

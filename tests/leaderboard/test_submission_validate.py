@@ -224,10 +224,9 @@ def test_a_data_set_whose_counts_need_its_files_stops_nothing(tmp_path: Path) ->
 
 
 def test_a_custom_protocol_never_enters(tmp_path: Path) -> None:
-    from ltgen_bench.core.protocol import custom_protocol
 
     record = make_record("gan", 0, foreign=True)
-    protocol = custom_protocol(PROTOCOLS["digits-1k.v1"], neighbours=5)
+    protocol = PROTOCOLS["digits-1k.v1"].customised(neighbours=5)
     record |= {"protocol": protocol.model_dump(mode="json"), "protocol_hash": protocol.hash()}
     folder = write_submission(tmp_path, "gan", [record])
     with pytest.raises(SubmissionError, match="only published protocols enter a leaderboard"):

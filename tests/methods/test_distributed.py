@@ -19,7 +19,7 @@ from ltgen_bench.core.distributed import World, gather_with_gradient, join_world
 from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.seeding import sample_seeds
 from ltgen_bench.evaluation.samples import read_samples
-from ltgen_bench.methods.checkpoints import read
+from ltgen_bench.methods.checkpoints import read_checkpoint
 
 HERE = Path(__file__).parents[1]
 
@@ -52,7 +52,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("title", RUNS)
 def test_two_halves_of_a_batch_equal_the_whole(title: str, two_processes: Path, tmp_path: Path) -> None:
     one = trained(comparison_run(title), tmp_path)
-    two = read(two_processes / title / "training-state.safetensors")[1]
+    two = read_checkpoint(two_processes / title / "training-state.safetensors")[1]
     if title == "coral-without-weight":
         # one process leaves an unused head out of the optimiser; with several it has a gradient of zero
         two = {key: value for key, value in two.items() if not key.startswith("optimizer.extra")}
@@ -84,7 +84,7 @@ def test_a_process_that_comes_late_draws_its_own_share(two_processes: Path) -> N
 
 
 def test_parameters_that_one_process_does_not_use_do_no_harm(two_processes: Path) -> None:
-    header, tensors = read(two_processes / "sometimes" / "training-state.safetensors")
+    header, tensors = read_checkpoint(two_processes / "sometimes" / "training-state.safetensors")
     assert header["step"] == 4
     assert tensors["optimizer.extra.head.weight/exp_avg"].abs().max() > 0
 
@@ -96,7 +96,7 @@ def test_a_nan_on_one_process_stops_both(two_processes: Path) -> None:
 
 
 def test_two_processes_go_on_where_one_stopped(two_processes: Path, tmp_path: Path) -> None:
-    header, two = read(two_processes / "begun" / "training-state.safetensors")
+    header, two = read_checkpoint(two_processes / "begun" / "training-state.safetensors")
     assert header["step"] == 4
     one = trained(comparison_run("coral"), tmp_path)
     for key in (key for key in one if key.endswith("/exp_avg")):

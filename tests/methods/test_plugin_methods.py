@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,66 @@ def test_the_package_s_own_methods_are_named_by_the_commit(run: Cli, tmp_path: P
     record = json.loads(run("run", *QUICK_OPTIONS, "--json", "--quiet")[1])
     assert record["method"]["code_sha256"] is None
     assert not list(tmp_path.rglob("method.json"))
+
+
+def test_a_stranger_s_package_called_like_ours_is_hashed(tmp_path: Path, monkeypatch) -> None:
+    import sys
+    import types
+
+    from ltgen_bench.core.plugins import plugin_code_sha256
+
+    package = tmp_path / "baselines_of_a_stranger.py"
+    package.write_text("class Mine: pass\n")
+    module = types.ModuleType("baselines.mine")
+    module.__file__ = str(package)
+    monkeypatch.setitem(sys.modules, "baselines.mine", module)
+    exec(compile(package.read_text(), package, "exec"), vars(module))
+    assert plugin_code_sha256(module.Mine) == sha256_json({package.name: sha256_file(package)})
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def f(:\n", r"--plugin .*broken.py, line 1: "),
+        ("x = 1\nimport no_such_module\n", r"--plugin .*broken.py, line 2: cannot be imported: ModuleNotFoundError: "),
+        (
+            FOUR_FUNCTIONS.replace("(Method)", ""),
+            r"broken.py, line 6, class Plain: METHODS.register\('plain-NAME'\) takes a class derived from Method",
+        ),
+        (DIFFUSION.replace("DDPM)", "DiffusionMethod)").replace("import METHODS", "import DiffusionMethod, METHODS")
+         .replace("def losses", "def lossess"), r"Loud: the class has to define losses; 'lossess' is not one, did you"),
+    ],
+    ids=["syntax", "import", "not a method", "misspelt"],
+)  # fmt: skip
+def test_a_plug_in_that_cannot_be_used_is_one_line(run: Cli, tmp_path: Path, source: str, message: str) -> None:
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(source.replace("LEVEL", "1"))
+    line = refused(run("run", "--plugin", plugin, "--method", "plain-NAME", "--quiet"))
+    assert re.search(message, line), line
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new", "message"),
+    [
+        (DIFFUSION, "batch.noise)", "batch.noise).item()", "'loud' is a float: return the tensor itself"),
+        (DIFFUSION, "batch.noise)", "batch.noise).detach()", "none of them has a gradient"),
+        (DIFFUSION, "return {", "return {}[1], {", r"failing.py, line 12, class Loud: losses failed: KeyError: 1"),
+        (FOUR_FUNCTIONS, "context.log({\"epoch\": 2", "1 / 0, ({\"epoch\": 2", "Plain: fit failed: ZeroDivisionError"),
+        (FOUR_FUNCTIONS, "return (self.mean", "return self.no, (self.mean", "sample failed: AttributeError: 'Plain'"),
+    ],
+    ids=["float", "detached", "losses", "fit", "sample"],
+)  # fmt: skip
+def test_code_that_fails_is_one_line_and_its_traceback_in_the_log(
+    run: Cli, tmp_path: Path, source: str, old: str, new: str, message: str
+) -> None:
+    assert old in source
+    plugin = write(tmp_path / "failing.py", source.replace(old, new), "failing", 1)
+    prefix = "loud" if source is DIFFUSION else "plain"
+    command = ["run", "--plugin", plugin, "--method", f"{prefix}-failing", *QUICK_OPTIONS, "--quiet"]
+    line = refused(run(*command))
+    assert re.search(message, line), line
+    assert "failing.py, line " in line
+    if "failed" in message:
+        (log,) = tmp_path.rglob("log.txt")
+        assert "Traceback" in log.read_text()
+        assert "Traceback" in run(*command, "--debug")[2]

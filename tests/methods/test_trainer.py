@@ -18,7 +18,7 @@ from baselines.ddpm import DDPM
 from ltgen_bench.core.errors import CheckpointError, ConfigError
 from ltgen_bench.methods import NO_LABEL, DiffusionBatch
 from ltgen_bench.methods.batches import draw_step
-from ltgen_bench.methods.checkpoints import read
+from ltgen_bench.methods.checkpoints import read_checkpoint
 from ltgen_bench.methods.learning_rate import learning_rate
 
 LONG = {"training": {"steps": 12}, "network": {"dropout": 0.1}}
@@ -50,7 +50,7 @@ def test_a_killed_training_goes_on_to_the_bit(
         die_at(8, patch, run.method_class)  # type: ignore[arg-type]
         with pytest.raises(Killed):
             trained(run, tmp_path / "parts")
-    header, _ = read(tmp_path / "parts" / "training-state.safetensors")
+    header, _ = read_checkpoint(tmp_path / "parts" / "training-state.safetensors")
     assert header["step"] == 5
     assert_same(trained(run, tmp_path / "parts"), whole)
 
@@ -172,7 +172,7 @@ def test_training_leaves_the_averages_in_the_network_and_in_the_model_file(tmp_p
     trainer = make_trainer(run, tmp_path)
     trainer.run()
     trainer.method.save(tmp_path / "model.safetensors")
-    state, model = read(trainer.state_path)[1], read(tmp_path / "model.safetensors")[1]
+    state, model = read_checkpoint(trainer.state_path)[1], read_checkpoint(tmp_path / "model.safetensors")[1]
     assert model
     for name, weights in model.items():
         assert torch.equal(weights, state[f"ema.{name}"])
@@ -203,9 +203,9 @@ def test_fine_tuning_starts_from_the_weights(
     trainer = make_trainer(run, tmp_path / "tuned")
     trainer._start_from_weights()
     for source in (trainer.method.network.state_dict(), trainer.state.ema.state()):
-        assert_same(dict(source), read(pretrained)[1])
+        assert_same(dict(source), read_checkpoint(pretrained)[1])
     whole = trained(run, tmp_path / "whole")
-    assert not torch.equal(whole["ema.head.weight"], read(pretrained)[1]["head.weight"])
+    assert not torch.equal(whole["ema.head.weight"], read_checkpoint(pretrained)[1]["head.weight"])
     assert_same(trained(run, tmp_path / "whole"), whole)  # a second start resumes, it does not begin from the file
 
 
@@ -265,11 +265,23 @@ def test_image_weights_are_one_for_each_image(weights: torch.Tensor, tmp_path: P
         make_trainer(run, tmp_path)
 
 
-@pytest.mark.parametrize("losses", [{}, {"a": torch.ones(4)}, torch.ones(())], ids=["none", "a vector", "no dict"])
-def test_losses_are_scalars_by_name(losses: object, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("losses", "problem"),
+    [
+        ({}, "the dict is empty"),
+        ({"a": torch.ones(4, requires_grad=True)}, r"'a' has the shape \(4,\): return its mean"),
+        (torch.ones(()), "it returned a Tensor"),
+        ({"a": 0.5}, "'a' is a float: return the tensor itself"),
+        ({"a": torch.ones((), dtype=torch.int64)}, "'a' has the type int64"),
+        ({"a": torch.ones(())}, "none of them has a gradient"),
+        ({3: torch.ones(())}, "the name 3 is not a string"),
+    ],
+)
+def test_losses_are_scalars_by_name(losses: object, problem: str, tmp_path: Path, monkeypatch) -> None:
     run = tiny_run()
     monkeypatch.setattr(run.method_class, "losses", lambda self, batch: losses)
-    with pytest.raises(ConfigError, match="losses must return a dict of one or more scalar tensors"):
+    where = rf"test_trainer.py, line \d+, class {run.method_class.__name__}: losses has to return a dict"
+    with pytest.raises(ConfigError, match=f"{where}.*; {problem}"):
         make_trainer(run, tmp_path).run()
 
 
@@ -355,7 +367,7 @@ else:
     assert "the one before it is intact" in done.stdout
     assert done.stdout.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["training-state.safetensors"]  # no leftovers
-    assert read(tmp_path / "training-state.safetensors")[0]["step"] == 5
+    assert read_checkpoint(tmp_path / "training-state.safetensors")[0]["step"] == 5
 
 
 # Signals
@@ -371,7 +383,7 @@ def test_a_signal_writes_a_checkpoint_and_interrupts(number: int, tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
-    assert read(trainer.state_path)[0]["step"] == trainer.state.step > 0
+    assert read_checkpoint(trainer.state_path)[0]["step"] == trainer.state.step > 0
 
 
 def test_an_interrupt_at_the_last_step_is_not_lost(tmp_path: Path) -> None:
@@ -385,4 +397,4 @@ def test_an_interrupt_at_the_last_step_is_not_lost(tmp_path: Path) -> None:
     trainer._checkpoint = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
-    assert read(trainer.state_path)[0]["step"] == 5
+    assert read_checkpoint(trainer.state_path)[0]["step"] == 5

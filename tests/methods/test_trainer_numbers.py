@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ltgen_bench.core.errors import DeviceError, TrainingError
 from ltgen_bench.methods import DiffusionBatch
-from ltgen_bench.methods.checkpoints import read
+from ltgen_bench.methods.checkpoints import read_checkpoint
 from ltgen_bench.methods.trainer import Trainer
 
 Change = Callable[[DiffusionBatch, dict[str, Tensor]], dict[str, Tensor]]
@@ -46,7 +46,7 @@ def test_a_nan_loss_stops_with_its_step_and_keeps_the_checkpoint(log_every: int,
     trainer = changed(make_trainer(run, tmp_path), nan_at(7, 8, 9))
     with pytest.raises(TrainingError, match=r"not finite at step 7; the checkpoint .* is intact; .*learning_rate"):
         trainer.run()
-    header, tensors = read(trainer.state_path)
+    header, tensors = read_checkpoint(trainer.state_path)
     assert header["step"] == 5
     assert all(bool(torch.isfinite(value).all()) for value in tensors.values())
     make_trainer(run, tmp_path).run()  # and continues from there
@@ -95,7 +95,7 @@ def test_too_many_bad_gradients_in_a_row_stop(tmp_path: Path) -> None:
     # the row is over when it is looked at, and still found
     with pytest.raises(TrainingError, match=r"not finite in 4 steps in a row before step 15.*is intact"):
         make("refused", 10, 11, 12, 13).run()
-    assert read(tmp_path / "refused" / "training-state.safetensors")[0]["step"] == 10
+    assert read_checkpoint(tmp_path / "refused" / "training-state.safetensors")[0]["step"] == 10
 
 
 def test_the_count_of_skips_survives_a_resume(tmp_path: Path) -> None:

@@ -22,7 +22,13 @@ from ltgen_bench.metrics import (
     squared_radii,
 )
 from ltgen_bench.metrics.numerics import distances, neighbours
-from ltgen_bench.metrics.numerics.distances import Frame, coarse_pays, distinct_rows, prepare, squared_distance_tile
+from ltgen_bench.metrics.numerics.distances import (
+    Frame,
+    coarse_pays,
+    distinct_rows,
+    prepare_rows,
+    squared_distance_tile,
+)
 from ltgen_bench.metrics.numerics.neighbours import kth_neighbours
 
 
@@ -287,7 +293,7 @@ def test_bfloat16_distances_keep_to_their_bound(shape):
     x, y = (np.abs(rng.standard_normal((size, d))).astype("f") ** 3 for size in (n, m))
     y[: min(n, m)] = x[: min(n, m)] * np.float32(1 + 2**-9)  # the products that lose most
     frame = Frame.around(x, y)
-    a, b = (prepare(s, frame, device="cpu", precision="bfloat16") for s in (x, y))
+    a, b = (prepare_rows(s, frame, device="cpu", precision="bfloat16") for s in (x, y))
     everything = slice(0, n), slice(0, m)
     found = squared_distance_tile(a, b, *everything).double().numpy() / np.ldexp(1.0, -2 * frame.exponent)
     sizes = [((s.astype("d") - frame.centre) ** 2).sum(axis=1) for s in (x, y)]

@@ -122,6 +122,6 @@ def test_a_method_that_returns_the_wrong_thing_is_told(quick_run: Any, tmp_path:
     method = Grey(resolved.spec, resolved.config.model_copy(update={"method": {"name": "grey"}}))
     method.image = image
     with pytest.raises(
-        SamplesError, match=rf"Grey.sample must return a uint8 tensor \(5, 1, 8, 8\), and returned {got}"
+        SamplesError, match=rf"class Grey: sample has to return a uint8 tensor \(5, 1, 8, 8\), and returned {got}"
     ):
         draw(method, tmp_path / "s.npz", count=5)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltgen_bench.core.errors import DataError, MissingFileError
-from ltgen_bench.datasets.base import ImageSet, Labels, Progress, ReferenceInfo, as_counts, take
-from ltgen_bench.datasets.image_folders import shown
-from ltgen_bench.datasets.image_lists import Entry, find, parse, read_text
+from ltgen_bench.datasets.base import ImageSet, Labels, ReferenceInfo, Tell, as_counts, take
+from ltgen_bench.datasets.image_folders import plain
+from ltgen_bench.datasets.image_lists import ListEntry, find, parse, read_text
 from ltgen_bench.datasets.longtail import select_balanced_indices
 from ltgen_bench.datasets.prepared import FILES, Plan, is_prepared, open_prepared
 from ltgen_bench.datasets.prepared_dataset import PreparedDataset, refuse_options
@@ -35,7 +35,7 @@ _M2M_PATH = re.compile(r"(?:[A-Za-z0-9_./-]*/)?(\d{6}\.jpg)")  # the lists have 
 _ROW = re.compile(r"(\d{6}\.jpg)((?:\s+-?1)+)\s*")
 
 
-def read_attributes(path: Path, official: SourceFile, tell: Progress) -> tuple[list[str], dict[str, np.ndarray]]:
+def read_attributes(path: Path, official: SourceFile, tell: Tell) -> tuple[list[str], dict[str, np.ndarray]]:
     """CelebA's attribute file: image names, and for each of the five hair attributes a bool array (N,).
 
     The first line is the number of images, the second the names of the attributes; then one image a line with 1 or -1
@@ -46,18 +46,18 @@ def read_attributes(path: Path, official: SourceFile, tell: Progress) -> tuple[l
     missing = [attribute for attribute in _ATTRIBUTE_OF.values() if attribute not in header]
     if not lines or lines[0].strip() != str(len(lines) - 2) or missing:
         what = f"no attribute {missing[0]}" if missing else f"{max(0, len(lines) - 2)} images, not {lines[0][:20]!r}"
-        raise DataError(f"{shown(path)} is not CelebA's attribute file: it has {what}")
+        raise DataError(f"{plain(path)} is not CelebA's attribute file: it has {what}")
     columns = [header.index(attribute) for attribute in _ATTRIBUTE_OF.values()]
     names, values = [], np.zeros((len(lines) - 2, len(columns)), dtype=bool)
     for i, line in enumerate(lines[2:]):
         row = _ROW.fullmatch(line)
         fields = row.group(2).split() if row else []
         if row is None or len(fields) != len(header):
-            raise DataError(f"{shown(path)}, line {i + 3}: it is not '<image>.jpg' and {len(header)} times 1 or -1")
+            raise DataError(f"{plain(path)}, line {i + 3}: it is not '<image>.jpg' and {len(header)} times 1 or -1")
         names.append(row.group(1))
         values[i] = [fields[column] == "1" for column in columns]
     if len(set(names)) != len(names):
-        raise DataError(f"{shown(path)} names an image twice; it is not CelebA's attribute file")
+        raise DataError(f"{plain(path)} names an image twice; it is not CelebA's attribute file")
     return names, {colour: values[:, i] for i, colour in enumerate(_ATTRIBUTE_OF)}
 
 
@@ -97,7 +97,7 @@ class CelebA5(_CelebA):
         """A balanced subset: as many images of each class as the smallest has."""
         return self._reference_info((min(self.class_counts),) * self.class_count)
 
-    def plan(self, source: Path, tell: Progress) -> Plan:
+    def plan(self, source: Path, tell: Tell) -> Plan:
         """The exclusive images, those of the balanced reference first, so that both parts are one run each."""
         names, positions, labels = self._labelled(source, tell)
         counts = as_counts(np.bincount(labels, minlength=self.class_count))
@@ -121,7 +121,7 @@ class CelebA5(_CelebA):
             facts={"class_counts": dict(zip(self.class_names, counts, strict=True))},
         )
 
-    def _labelled(self, source: Path, tell: Progress) -> tuple[list[str], Labels, Labels]:
+    def _labelled(self, source: Path, tell: Tell) -> tuple[list[str], Labels, Labels]:
         """All image names, positions of the exclusive ones among them, and their labels."""
         names, attributes = read_attributes(self._attribute_file(source), self.manifest.file(ATTRIBUTES), tell)
         table = np.stack([attributes[colour] for colour in self.class_names], axis=1)
@@ -136,7 +136,7 @@ class CelebA5M2M(_CelebA):
     checked and reported.
     """
 
-    def plan(self, source: Path, tell: Progress) -> Plan:
+    def plan(self, source: Path, tell: Tell) -> Plan:
         """The three lists, their overlaps counted, and where CelebA holds their images."""
         train, val, test = (self._entries(source, name, tell) for name in LISTS)
         entries = train + val + test
@@ -163,12 +163,12 @@ class CelebA5M2M(_CelebA):
             facts=facts,
         )
 
-    def _entries(self, source: Path, name: str, tell: Progress) -> list[Entry]:
+    def _entries(self, source: Path, name: str, tell: Tell) -> list[ListEntry]:
         official = self.manifest.file(name)
         path = find(source, _LIST_PLACES, name, self.name, official.source)
         return parse(path, read_text(path, official, tell), _M2M_PATH, self.class_count, official.lines)
 
-    def _check_colours(self, source: Path, names: list[str], labels: Labels, tell: Progress) -> None:
+    def _check_colours(self, source: Path, names: list[str], labels: Labels, tell: Tell) -> None:
         """Compare the meaning of the labels with the attribute file, where there is one: no source states it."""
         try:
             path = self._attribute_file(source)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltgen_bench.core.storage import MissingFile
-from ltgen_bench.datasets.base import Dataset, ImageSet, Indices, Progress, ReferenceInfo, take
+from ltgen_bench.datasets.base import Dataset, ImageSet, Indices, ReferenceInfo, Tell, take
 from ltgen_bench.datasets.longtail import exponential_counts, groups_by_thirds, select_longtail_indices
 from ltgen_bench.datasets.manifest import Manifest, load_manifest
 from ltgen_bench.datasets.options import check_imbalance, check_per_class, refuse_unknown_options, suffix
@@ -18,7 +18,7 @@ from ltgen_bench.datasets.sets import cifar_files
 if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
 
-DEFAULT_IMBALANCE = 0.01
+CIFAR_IMBALANCE = 0.01
 
 
 class Cifar(Dataset):
@@ -37,7 +37,7 @@ class Cifar(Dataset):
         self.class_names = manifest.class_names
         if imbalance is not None:
             name = f"{manifest.name}lt"
-            self.name = name if imbalance == DEFAULT_IMBALANCE else f"{name}-{suffix(imbalance)}"
+            self.name = name if imbalance == CIFAR_IMBALANCE else f"{name}-{suffix(imbalance)}"
             self.title = f"{manifest.title}, long-tailed with imbalance {suffix(imbalance)}"
             self.class_counts = exponential_counts(manifest.train_counts[0], imbalance, len(self.class_names))
         elif per_class is not None:
@@ -65,14 +65,14 @@ class Cifar(Dataset):
         """The archive, unless it or its unpacked folder (either version) lies in the data root."""
         return cifar_files.missing(self._manifest, self._data_root)
 
-    def fetch(self, progress: Progress | None = None) -> None:
+    def fetch(self, progress: Tell | None = None) -> None:
         """Download (through torchvision, MD5 checked) and unpack where needed, and check every file.
 
         Raises MissingFileError within seconds when there is no network, DataError when a file is not the official one.
         """
         cifar_files.fetch(self._manifest, self._data_root, progress)
 
-    def check_files(self, tell: Progress) -> list[tuple[str, str]]:
+    def check_files(self, tell: Tell) -> list[tuple[str, str]]:
         """Check every official file by its MD5 (Python version), or by size (binary version)."""
         super().check_files(tell)
         cifar_files.fetch(self._manifest, self._data_root, tell)
@@ -110,7 +110,7 @@ def _balanced(options: DatasetConfig, data_root: Path) -> Cifar:
 def _longtail(options: DatasetConfig, data_root: Path) -> Cifar:
     balanced = options.name.removesuffix("lt")
     refuse_unknown_options(options, ("imbalance",), f"; balanced subsets are made from {balanced!r}")
-    imbalance = check_imbalance(DEFAULT_IMBALANCE if options.imbalance is None else options.imbalance)
+    imbalance = check_imbalance(CIFAR_IMBALANCE if options.imbalance is None else options.imbalance)
     return Cifar(load_manifest(balanced), data_root, imbalance=imbalance)
 
 

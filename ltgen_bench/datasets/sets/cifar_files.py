@@ -25,7 +25,7 @@ import numpy as np
 
 from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.core.storage import MissingFile, atomic_path, storage_errors
-from ltgen_bench.datasets.base import ImageSet, Progress, as_counts
+from ltgen_bench.datasets.base import ImageSet, Tell, as_counts
 from ltgen_bench.datasets.manifest import CifarFiles, Manifest
 
 PROBE_SECONDS = 6.0  # a machine without a network is told so within this time
@@ -40,7 +40,7 @@ def missing(manifest: Manifest, data_root: Path) -> list[MissingFile]:
     return [_missing_archive(files, data_root, "missing")]
 
 
-def fetch(manifest: Manifest, data_root: Path, progress: Progress | None = None) -> None:
+def fetch(manifest: Manifest, data_root: Path, progress: Tell | None = None) -> None:
     """Download the Python version unless files are there, unpack it, and check every file.
 
     Raises MissingFileError (one line: which file, from where, where to put it) when it cannot be downloaded,
@@ -116,7 +116,7 @@ def _needs(manifest: Manifest, data_root: Path, reason: str) -> str:
     return f"data set {manifest.name} needs {_missing_archive(_files(manifest), data_root, reason)}"
 
 
-def _ensure_unpacked(manifest: Manifest, data_root: Path, tell: Progress) -> Path:
+def _ensure_unpacked(manifest: Manifest, data_root: Path, tell: Tell) -> Path:
     """The folder of the version to read; a checked archive is unpacked beside it first and then renamed."""
     files = _files(manifest)
     if folder := _unpacked(files, data_root):
@@ -157,7 +157,7 @@ def _refuse_partial(folder: Path, archive: str) -> None:
         raise DataError(f"{folder} lacks some of its files; delete that folder, and {archive} is unpacked in its place")
 
 
-def _download(manifest: Manifest, data_root: Path, tell: Progress) -> None:
+def _download(manifest: Manifest, data_root: Path, tell: Tell) -> None:
     """Put the official archive under its name, whole and checked, or raise MissingFileError."""
     files = _files(manifest)
     _refuse_partial(data_root / files.folder, files.archive)  # before the download, not after it

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
 
 HEAD_COUNT = 120  # the smallest class has 174 images, so at least 54 of each stay out of every training set
-DEFAULT_IMBALANCE = 0.05
+DIGITS_IMBALANCE = 0.05
 
 
 class Digits(Dataset):
@@ -34,7 +34,7 @@ class Digits(Dataset):
         self.class_names = manifest.class_names
         self._source_counts = manifest.train_counts
         if imbalance is not None:
-            self.name = "digits-lt" if imbalance == DEFAULT_IMBALANCE else f"digits-lt-{suffix(imbalance)}"
+            self.name = "digits-lt" if imbalance == DIGITS_IMBALANCE else f"digits-lt-{suffix(imbalance)}"
             self.title = f"{manifest.title}, long-tailed with imbalance {suffix(imbalance)}"
             self.class_counts = exponential_counts(HEAD_COUNT, imbalance, len(self.class_names))
         else:
@@ -87,7 +87,7 @@ class Digits(Dataset):
 def digits_lt(options: DatasetConfig, data_root: Path) -> Digits:
     """`digits-lt`: imbalance 0.05 (120 ... 6 images a class) or as `options` say."""
     refuse_unknown_options(options, ("imbalance",), "; balanced subsets are made from 'digits'")
-    return Digits(imbalance=check_imbalance(DEFAULT_IMBALANCE if options.imbalance is None else options.imbalance))
+    return Digits(imbalance=check_imbalance(DIGITS_IMBALANCE if options.imbalance is None else options.imbalance))
 
 
 def digits(options: DatasetConfig, data_root: Path) -> Digits:

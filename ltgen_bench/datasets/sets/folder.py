@@ -14,7 +14,7 @@ import numpy as np
 from ltgen_bench.core.errors import ConfigError, DataError
 from ltgen_bench.datasets.base import Dataset, Images, ImageSet, Indices, Labels, ReferenceInfo, as_counts, take
 from ltgen_bench.datasets.decoding import load_images
-from ltgen_bench.datasets.image_folders import ClassFiles, class_order, refuse_other_classes, scan, shown
+from ltgen_bench.datasets.image_folders import ClassFiles, class_order, plain, refuse_other_classes, scan
 from ltgen_bench.datasets.longtail import (
     groups_by_thirds,
     largest_exponential_counts,
@@ -74,11 +74,11 @@ class Folder(Dataset):
         self._labels = _labels(classes, self.class_names)
         if reference_path is None:
             rest, self._reference_indices = _split(self._labels, self.class_names, path, reference_fraction, split_seed)
-            described = f"{reference_fraction:g} of each class of {shown(path)}, split off with seed {split_seed}"
+            described = f"{reference_fraction:g} of each class of {plain(path)}, split off with seed {split_seed}"
         else:
             itself = reference_path.resolve() == path.resolve()  # then nothing is listed or decoded twice
             other = classes if itself else scan(reference_path)
-            refuse_other_classes(tuple(other), self.class_names, shown(reference_path), shown(path))
+            refuse_other_classes(tuple(other), self.class_names, plain(reference_path), plain(path))
             rest = np.arange(len(self._labels), dtype=np.int64)
             if itself:
                 self._reference_indices = rest
@@ -86,7 +86,7 @@ class Folder(Dataset):
                 self._reference_indices = np.arange(sum(map(len, other.values())), dtype=np.int64) + len(rest)
                 self._files += [file for name in self.class_names for file in other[name]]
                 self._labels = np.concatenate([self._labels, _labels(other, self.class_names)])
-            described = f"all images of {shown(reference_path)}"
+            described = f"all images of {plain(reference_path)}"
         self._indices = self._cut(rest, imbalance, per_class, pareto_alpha, split_seed)
         self.class_counts = self._counts(self._indices)
 
@@ -97,7 +97,7 @@ class Folder(Dataset):
             + ([str(per_class)] if per_class is not None else [])
             + ([f"{image_size}px"] if image_size is not None else [])
         )
-        self.title = f"images in {shown(path)}"
+        self.title = f"images in {plain(path)}"
         head_to_tail = sorted(range(len(self.class_names)), key=lambda i: -self.class_counts[i])
         self.groups = groups_by_thirds(len(self.class_names), head_to_tail)
         self.reference = ReferenceInfo(
@@ -177,7 +177,7 @@ def _split(labels: Labels, names: tuple[str, ...], path: Path, fraction: float, 
         positions = np.flatnonzero(labels == label)
         if len(positions) < 2:
             raise DataError(
-                f"class folder {shown(path / name)} has only one image; a reference can be split off from two on, "
+                f"class folder {plain(path / name)} has only one image; a reference can be split off from two on, "
                 f"or give a reference folder"
             )
         random.shuffle(positions)

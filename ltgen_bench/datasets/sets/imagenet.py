@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltgen_bench.core.errors import DataError
-from ltgen_bench.datasets.base import ImageSet, Progress
-from ltgen_bench.datasets.image_folders import shown
-from ltgen_bench.datasets.image_lists import Entry, find, parse, read_text
+from ltgen_bench.datasets.base import ImageSet, Tell
+from ltgen_bench.datasets.image_folders import plain
+from ltgen_bench.datasets.image_lists import ListEntry, find, parse, read_text
 from ltgen_bench.datasets.prepared import Plan
 from ltgen_bench.datasets.prepared_dataset import PreparedDataset, refuse_options
 from ltgen_bench.datasets.source_manifest import load_source_manifest
@@ -31,7 +31,7 @@ class ImageNetLT(PreparedDataset):
     The validation list's images come from ILSVRC train and are in no training list, so they are held out as well.
     """
 
-    def plan(self, source: Path, tell: Progress) -> Plan:
+    def plan(self, source: Path, tell: Tell) -> Plan:
         """Both lists, checked line by line, and where ImageNet's train folder holds their images."""
         train = self._entries(source, TRAIN_LIST, tell)
         reference = self._entries(source, VAL_LIST, tell)
@@ -51,14 +51,14 @@ class ImageNetLT(PreparedDataset):
             reference=(len(train), total),
         )
 
-    def _entries(self, source: Path, name: str, tell: Progress) -> list[Entry]:
+    def _entries(self, source: Path, name: str, tell: Tell) -> list[ListEntry]:
         official = self.manifest.file(name)
         path = find(source, _LIST_PLACES, name, self.name, official.source)
         entries = parse(path, read_text(path, official, tell), _IMAGE, self.class_count, official.lines)
         for number, (match, label) in enumerate(entries, start=1):
             if match.group(1) != self.class_names[label].split()[0]:
                 raise DataError(
-                    f"{shown(path)}, line {number}: {match.group(1)} has label {label}, which is "
+                    f"{plain(path)}, line {number}: {match.group(1)} has label {label}, which is "
                     f"{self.class_names[label]}; it is not the official list"
                 )
         return entries

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltgen_bench.core.errors import DataError, MissingFileError
-from ltgen_bench.datasets.base import ImageSet, Labels, Progress, as_counts
-from ltgen_bench.datasets.image_folders import refuse_other_classes, scan, shown
+from ltgen_bench.datasets.base import ImageSet, Labels, Tell, as_counts
+from ltgen_bench.datasets.image_folders import plain, refuse_other_classes, scan
 from ltgen_bench.datasets.longtail import select_longtail_indices
 from ltgen_bench.datasets.prepared import Plan
 from ltgen_bench.datasets.prepared_dataset import PreparedDataset, refuse_options
@@ -30,19 +30,19 @@ class TinyImageNetLT(PreparedDataset):
     fingerprint tells such a set from ours.
     """
 
-    def plan(self, source: Path, tell: Progress) -> Plan:
+    def plan(self, source: Path, tell: Tell) -> Plan:
         """The files of `source`/train and `source`/val, in either layout."""
         train_files, train_labels = self._listed(source / "train", inner="images")
         counts = as_counts(np.bincount(train_labels, minlength=self.class_count))
         if counts == self.class_counts:
             chosen = np.arange(len(train_files), dtype=np.int64)
             selection = "as it was cut elsewhere"
-            tell(f"{shown(source / 'train')} is cut already: its images are taken as they are")
+            tell(f"{plain(source / 'train')} is cut already: its images are taken as they are")
         else:
             for name, count in zip(self.class_names, counts, strict=True):
                 if count != FULL_COUNT:
                     raise DataError(
-                        f"{shown(source / 'train')} has {count} images of {name}; the whole TinyImageNet-200 has "
+                        f"{plain(source / 'train')} has {count} images of {name}; the whole TinyImageNet-200 has "
                         f"{FULL_COUNT} of each class, and its cut {self.class_counts[0]} ... {self.class_counts[-1]}"
                     )
             chosen = select_longtail_indices(train_labels, self.class_counts)
@@ -67,16 +67,16 @@ class TinyImageNetLT(PreparedDataset):
         wnids = [name.split()[0] for name in self.class_names]
         if not root.is_dir():
             raise MissingFileError(
-                f"data set {self.name} needs {shown(root)} (missing): {self.manifest.source_layout} belong there"
+                f"data set {self.name} needs {plain(root)} (missing): {self.manifest.source_layout} belong there"
             )
         files: list[Path] = []
         labels: list[int] = []
         if (root / wnids[0] / inner).is_dir():
-            refuse_other_classes([p.name for p in root.iterdir() if p.is_dir()], wnids, shown(root), "TinyImageNet-200")
+            refuse_other_classes([p.name for p in root.iterdir() if p.is_dir()], wnids, plain(root), "TinyImageNet-200")
             found = {wnid: scan(root / wnid).get(inner, ()) for wnid in wnids}
         else:
             found = scan(root)
-            refuse_other_classes(tuple(found), wnids, shown(root), "TinyImageNet-200")
+            refuse_other_classes(tuple(found), wnids, plain(root), "TinyImageNet-200")
         for label, wnid in enumerate(wnids):
             files += found[wnid]
             labels += [label] * len(found[wnid])
@@ -91,11 +91,11 @@ class TinyImageNetLT(PreparedDataset):
         try:
             lines = path.read_text(encoding="ascii").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read {shown(path)}: {error}") from error
+            raise DataError(f"cannot read {plain(path)}: {error}") from error
         for number, line in enumerate(lines, start=1):
             name, wnid = [*line.split("\t"), "", ""][:2]
             if name not in images or wnid not in label_of:
-                raise DataError(f"{shown(path)}, line {number}: {line[:80]!r} names no image of val/images or no class")
+                raise DataError(f"{plain(path)}, line {number}: {line[:80]!r} names no image of val/images or no class")
             entries.append((label_of[wnid], name))
         entries.sort()
         return [images[name] for _, name in entries], np.array([label for label, _ in entries], np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-COLUMNS = 12
+_PAIRS_A_ROW = 12
 
 
 def closest_pairs_figure(
@@ -28,8 +28,8 @@ def closest_pairs_figure(
     # The two rows of a pair stand close together; an empty row parts the spaces.
     figure, axes = plt.subplots(
         3 * blocks - 1,
-        COLUMNS,
-        figsize=(COLUMNS * 0.8 + 1, 2.1 * blocks + 0.3),
+        _PAIRS_A_ROW,
+        figsize=(_PAIRS_A_ROW * 0.8 + 1, 2.1 * blocks + 0.3),
         height_ratios=[1, 1, 0.35] * (blocks - 1) + [1, 1],
         squeeze=False,
         dpi=150,
@@ -38,8 +38,8 @@ def closest_pairs_figure(
         place.set_axis_off()
     for block, space in enumerate(spaces):
         found, row = memorisation[space], 3 * block
-        pairs = found["closest_pairs"][:COLUMNS]
-        for column in range(COLUMNS):
+        pairs = found["closest_pairs"][:_PAIRS_A_ROW]
+        for column in range(_PAIRS_A_ROW):
             upper, lower = axes[row, column], axes[row + 1, column]
             for place in (upper, lower):
                 place.set_xticks([])

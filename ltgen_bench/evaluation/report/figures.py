@@ -72,7 +72,7 @@ def per_class_bars(record: Record) -> Any:
     from matplotlib.patches import Patch
 
     dataset, metrics = record.dataset, record.metrics
-    per_class = metrics.per_class.model_extra or {}
+    per_class = metrics.per_class.lists
     label = record.extractors["features"].label
     rows = [("fid", f"{label} per class (lower is better)"), ("recall", "recall per class (higher is better)")]
     rows.append(("label_accuracy", "label accuracy per class (higher is better)"))

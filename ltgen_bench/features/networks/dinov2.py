@@ -21,7 +21,7 @@ from ltgen_bench.features.networks.imagenet import Normalise
 from ltgen_bench.features.networks.resize import Resize
 from ltgen_bench.features.weights import fitting_error, read_state
 
-INPUT_SIZE = 224
+_INPUT_SIZE = 224
 PATCH = 14
 TRAINED_GRID = 37  # patches each way at the 518 px that the position table was trained for
 DEPTH, DIM, HEADS = 12, 768, 12
@@ -142,10 +142,10 @@ class DINOv2Extractor(Extractor):
         with torch.device("meta"):
             network = VisionTransformer()
         network.load_state_dict(state, assign=True)
-        positions = position_table(network.pos_embed.detach(), INPUT_SIZE // PATCH)
+        positions = position_table(network.pos_embed.detach(), _INPUT_SIZE // PATCH)
         self._positions = positions.to(device=self.device, dtype=self._dtype)
         self._network = network.requires_grad_(False).eval().to(device=self.device, dtype=self._dtype)
-        self._resize = Resize("tensorflow", INPUT_SIZE, self.device)
+        self._resize = Resize("tensorflow", _INPUT_SIZE, self.device)
         self._normalise = Normalise(self.device)
 
     @classmethod

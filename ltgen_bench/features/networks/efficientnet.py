@@ -23,7 +23,7 @@ from ltgen_bench.features.networks.folding import fold_into
 from ltgen_bench.features.networks.resize import Resize
 from ltgen_bench.features.weights import fitting_error, read_state
 
-INPUT_SIZE = 160
+_INPUT_SIZE = 160
 
 
 class EfficientNetLite0Extractor(Extractor):
@@ -39,12 +39,12 @@ class EfficientNetLite0Extractor(Extractor):
         self, state: dict[str, torch.Tensor], *, weights_sha256: str, device: str = "cpu", precision: str = "fp32"
     ):
         super().__init__(weights_sha256=weights_sha256, device=device, precision=precision)
-        network = _definition().from_name("efficientnet-lite0", image_size=INPUT_SIZE)
+        network = _definition().from_name("efficientnet-lite0", image_size=_INPUT_SIZE)
         network.load_state_dict(state)
         self._dtype = PRECISIONS[precision]
         network = _folded(network.eval().requires_grad_(False))
         self._network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
-        self._resize = Resize("antialias", INPUT_SIZE, self.device)
+        self._resize = Resize("antialias", _INPUT_SIZE, self.device)
 
     @classmethod
     def load(cls, weights: Path, *, weights_sha256: str, device: str, precision: str) -> EfficientNetLite0Extractor:

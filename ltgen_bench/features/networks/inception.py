@@ -27,7 +27,7 @@ from ltgen_bench.features.networks.folding import folded
 from ltgen_bench.features.networks.resize import Resize
 from ltgen_bench.features.weights import fitting_error, read_state
 
-INPUT_SIZE = 299
+_INPUT_SIZE = 299
 BATCH_NORM_EPSILON = 1e-3
 
 State = dict[str, torch.Tensor]
@@ -224,7 +224,7 @@ class InceptionV3Extractor(Extractor):
         network = inception_v3(state).eval()
         self._network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         self._classifier = state["fc.weight"].float().to(self.device)
-        self._resize = Resize("tensorflow", INPUT_SIZE, self.device)
+        self._resize = Resize("tensorflow", _INPUT_SIZE, self.device)
 
     @classmethod
     def load(cls, weights: Path, *, weights_sha256: str, device: str, precision: str) -> InceptionV3Extractor:

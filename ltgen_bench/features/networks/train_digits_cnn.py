@@ -28,7 +28,7 @@ from ltgen_bench.features.weights import read_state
 BUNDLED = PACKAGE_ROOT / "features" / "weights" / "digits_cnn.safetensors"
 
 SEED = 0
-STEPS = 600
+TRAINING_STEPS = 600
 BATCH = 64
 LEARNING_RATE = 4e-3  # the peak: linear warm-up over a tenth of the steps, then a half cosine to 0
 LABEL_SMOOTHING = 0.05  # keeps the softmax from saturating, so that features of tail digits stay apart
@@ -36,7 +36,7 @@ SHIFT_PROBABILITY = 0.5  # of moving a batch by up to one pixel each way
 TOLERANCE = 1e-5  # largest difference of a weight between two processors
 
 
-def digits() -> tuple[torch.Tensor, torch.Tensor]:
+def training_digits() -> tuple[torch.Tensor, torch.Tensor]:
     """scikit-learn's digits: uint8 images (1797, 1, 8, 8) = round(value * 255 / 16), int64 labels (1797,)."""
     from sklearn.datasets import load_digits
 
@@ -58,9 +58,9 @@ def initial_network(draw: np.random.RandomState) -> DigitsNetwork:
     return network
 
 
-def train(indices: np.ndarray | None = None, *, seed: int = SEED) -> DigitsNetwork:
+def train_network(indices: np.ndarray | None = None, *, seed: int = SEED) -> DigitsNetwork:
     """The network after training on the digits at `indices` (all of them by default), in float64, on one thread."""
-    images, labels = digits()
+    images, labels = training_digits()
     kept = torch.arange(len(images)) if indices is None else torch.from_numpy(np.asarray(indices))
     padded = functional.pad(scaled(images), (1, 1, 1, 1), value=-1.0)[kept]
     labels = labels[kept]
@@ -71,7 +71,7 @@ def train(indices: np.ndarray | None = None, *, seed: int = SEED) -> DigitsNetwo
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for step in range(STEPS):
+        for step in range(TRAINING_STEPS):
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * _schedule(step)
             batch = torch.from_numpy(draw.randint(0, len(labels), BATCH))
             down, right = draw.randint(0, 3, 2) if draw.random_sample() < SHIFT_PROBABILITY else (1, 1)
@@ -87,18 +87,18 @@ def train(indices: np.ndarray | None = None, *, seed: int = SEED) -> DigitsNetwo
 
 def _schedule(step: int) -> float:
     """The learning rate's factor at `step`."""
-    warm_up = STEPS // 10
+    warm_up = TRAINING_STEPS // 10
     if step < warm_up:
         return (step + 1) / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / (STEPS - warm_up))
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / (TRAINING_STEPS - warm_up))
 
 
 def holdout_accuracy(*, seed: int = SEED) -> tuple[int, int]:
     """(right, total) on a random fifth of the digits, for a network trained on the others."""
-    images, labels = digits()
+    images, labels = training_digits()
     order = np.random.RandomState(seed).permutation(len(images))
     held_out = torch.from_numpy(order[: len(order) // 5])
-    network = train(order[len(order) // 5 :], seed=seed)
+    network = train_network(order[len(order) // 5 :], seed=seed)
     with torch.no_grad():
         _, logits = network(scaled(images[held_out]))
     return int((logits.argmax(1) == labels[held_out]).sum()), len(held_out)
@@ -115,7 +115,7 @@ def largest_difference(network: DigitsNetwork) -> float:
     return max(float((value - bundled[name]).abs().max()) for name, value in rounded_state(network).items())
 
 
-def main(arguments: list[str] | None = None) -> int:
+def write_weights(arguments: list[str] | None = None) -> int:
     """Command line; returns 1 when `--check` finds other weights."""
     parser = argparse.ArgumentParser(description="Train the digits network that ltgen-bench bundles.")
     action = parser.add_mutually_exclusive_group(required=True)
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
         right, total = holdout_accuracy()
         print(f"held-out accuracy {right / total:.4f} ({right} of {total})")
         return 0
-    network = train()
+    network = train_network()
     if options.check:
         difference = largest_difference(network)
         same = difference <= TOLERANCE
@@ -142,4 +142,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_weights())

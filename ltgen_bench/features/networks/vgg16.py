@@ -20,7 +20,7 @@ from ltgen_bench.features.networks.imagenet import Normalise
 from ltgen_bench.features.networks.resize import Resize
 from ltgen_bench.features.weights import fitting_error, read_state
 
-INPUT_SIZE = 224
+_INPUT_SIZE = 224
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # a max pool after each group
 
 
@@ -67,7 +67,7 @@ class VGG16Extractor(Extractor):
         network.load_state_dict(wanted, assign=True)
         network = network.requires_grad_(False).eval()
         self._network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
-        self._resize = Resize("tensorflow", INPUT_SIZE, self.device)
+        self._resize = Resize("tensorflow", _INPUT_SIZE, self.device)
         self._normalise = Normalise(self.device)
 
     @classmethod

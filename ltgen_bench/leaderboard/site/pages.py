@@ -12,7 +12,7 @@ from ltgen_bench.core.choices import Group
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.report.tables import number
 from ltgen_bench.leaderboard.build import recipe_toml
-from ltgen_bench.leaderboard.collect import Board, Entry, metric
+from ltgen_bench.leaderboard.collect import Board, Entry
 from ltgen_bench.leaderboard.published import PublishedRow
 from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, baseline, best, rows
 from ltgen_bench.leaderboard.reported import cells_of, conflicts, origins
@@ -138,7 +138,7 @@ def _board_charts(board: Board, ordered: list[Row]) -> list[tuple[str, Markup]]:
 
 def _class_mean(entry: Entry, key: str, index: int) -> float | None:
     """A class's value as the mean over seeds; None unless every seed has it."""
-    values = [(r.metrics.per_class.model_extra or {}).get(key, [])[index : index + 1] for r in entry.records.values()]
+    values = [r.metrics.per_class.lists.get(key, [])[index : index + 1] for r in entry.records.values()]
     present = [value[0] for value in values if value and value[0] is not None]
     return fmean(present) if len(present) == entry.n else None
 
@@ -171,7 +171,7 @@ def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:
     metrics = record.metrics
     overall = []
     for column in _OVERALL:
-        value, interval = metric(record, column.key), metrics.confidence.get(column.key)
+        value, interval = metrics.number(column.key), metrics.confidence.get(column.key)
         title = column.title.format(fid=board.fid_label)
         shown = "" if interval is None else f"{number(interval.low)} … {number(interval.high)}"
         overall.append((title, number(value), shown, "higher" if column.higher_is_better else "lower"))
@@ -179,7 +179,7 @@ def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:
     groups = []
     for group in Group:
         part = metrics.groups.get(group)
-        extra = {} if part is None else dict(part.model_extra or {})
+        extra = {} if part is None else part.numbers
         size = 0 if part is None else len(part.classes)
         groups.append((group.position, size, [number(extra.get(key)) for key in group_keys]))
     return {
@@ -203,7 +203,7 @@ CLASS_KEYS = ("fid", "fid_floor", "precision", "recall", "label_accuracy")
 
 def class_table(board: Board, record: Record) -> dict[str, Any]:
     """The numbers of every class, head to tail, for those who do not see the charts."""
-    lists = record.metrics.per_class.model_extra or {}
+    lists = record.metrics.per_class.lists
     keys = [key for key in CLASS_KEYS if any(value is not None for value in lists.get(key, []))]
     titles = {"fid": board.fid_label, "fid_floor": "real against real"}
     body = [
@@ -221,7 +221,7 @@ def class_table(board: Board, record: Record) -> dict[str, Any]:
 def record_charts(board: Board, record: Record) -> list[tuple[str, Markup]]:
     """Bars by class, head to tail."""
     order = head_to_tail(record)
-    dataset, lists = record.dataset, record.metrics.per_class.model_extra or {}
+    dataset, lists = record.dataset, record.metrics.per_class.lists
     group_of = {index: group for group, members in dataset.groups.items() for index in members}
     charts = []
     for key, title in (

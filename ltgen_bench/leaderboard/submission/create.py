@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.storage import sha256_bytes, storage_errors
-from ltgen_bench.evaluation.record_files import MAX_BYTES
+from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES
 from ltgen_bench.leaderboard.submission.metadata import SubmissionMetadata
 from ltgen_bench.leaderboard.submission.untrusted import CHECKSUMS, METADATA, SubmissionError, read_bytes
 from ltgen_bench.leaderboard.submission.validate import Submission, validate_record, validate_submission
@@ -61,7 +61,7 @@ def create_submission(
     files: dict[str, bytes] = {METADATA: metadata.to_toml().encode()}
     dataset = ""
     for run in runs:
-        data = read_bytes(run.record, MAX_BYTES)
+        data = read_bytes(run.record, MAX_RECORD_BYTES)
         record = validate_record(data, str(run.record))
         if record.seed is None:
             raise SubmissionError(f"{run.record} has no seed; measure the samples again with --seed")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ltgen_bench.core.errors import first_mistake
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, printable, shown, text_problem
 
 DECLARATION = "every seed that was run is in this folder; none was left out and none was chosen by its result"
@@ -70,13 +71,11 @@ def make_metadata(value: dict[str, object], source: str) -> SubmissionMetadata:
     try:
         metadata = SubmissionMetadata.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
+        mistake = first_mistake(error)
+        if mistake.kind == "extra_forbidden":
             known = ", ".join(SubmissionMetadata.model_fields)
-            raise SubmissionError(f"{source}: unknown key {shown(place)}; known: {known}") from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise SubmissionError(f"{source}: {printable(place)}: {printable(message)[:300]}") from None
+            raise SubmissionError(f"{source}: unknown key {shown(mistake.place)}; known: {known}") from None
+        raise SubmissionError(f"{source}: {printable(mistake.place)}: {printable(mistake.message)[:300]}") from None
     if len(set(metadata.seeds_run)) != len(metadata.seeds_run):
         raise SubmissionError(f"{source}: seeds_run names a seed twice")
     return metadata

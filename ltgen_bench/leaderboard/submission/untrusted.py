@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ltgen_bench.core.errors import RecordError
-from ltgen_bench.evaluation.record_files import MAX_BYTES as MAX_RECORD_BYTES
+from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES
 
 MAX_FILES = 130  # 64 seeds with a record and a picture each, and two more
 MAX_TEXT = 2000  # characters of any string in a record

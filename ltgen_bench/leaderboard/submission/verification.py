@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.core.errors import SamplesError, first_mistake
 from ltgen_bench.core.npz import npz_headers
 from ltgen_bench.core.storage import ARCHIVE_ERRORS, write_json
 from ltgen_bench.evaluation.record import CodePart, Counts, EnvironmentPart, Name, Record, Sha256
@@ -100,9 +100,9 @@ def read_verification(path: Path) -> Verification:
     try:
         return Verification.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "file"
-        raise SubmissionError(f"{path}: {printable(place)}: {printable(first['msg'])[:200]}") from None
+        mistake = first_mistake(error)
+        place, message = printable(mistake.place or "file"), printable(mistake.message)[:200]
+        raise SubmissionError(f"{path}: {place}: {message}") from None
 
 
 def verified_seeds(leaderboards: Path, submission: Submission) -> dict[int, Verification]:

@@ -30,7 +30,7 @@ _DIFFERENCE_VALUES = 1 << 21
 # Part of every error bound, in the frame's unit: squares below float32's range vanish.
 ABSOLUTE_ERROR = 1e-30
 
-Precision = Literal["bfloat16", "float32", "float64"]
+RowPrecision = Literal["bfloat16", "float32", "float64"]
 
 
 def pair_squared_distances(x: FloatArray, y: FloatArray, rows: IntArray, columns: IntArray) -> Float64Array:
@@ -89,7 +89,7 @@ def distinct_rows(x: FloatArray) -> DistinctRows:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
+def exact_float32() -> Iterator[None]:
     """Inner products in true float32: TF32 or bfloat16 products, which a training run may have switched on, would
     break the error bound. The setting found is put back."""
     import torch
@@ -130,7 +130,7 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedRows:
     """Rows in a frame: `points` (N, D) as given, `rows` (N, D) as a device tensor of bfloat16, float32 or float64,
     their squared `norms` (N,) in float32 or float64, and the relative error bound of a squared distance: it is wrong by
     at most `error` (|x|^2 + |y|^2)."""
@@ -145,7 +145,7 @@ class Prepared:
         return len(self.points)
 
 
-def prepare(points: FloatArray, frame: Frame, *, device: str, precision: Precision = "float32") -> Prepared:
+def prepare_rows(points: FloatArray, frame: Frame, *, device: str, precision: RowPrecision = "float32") -> PreparedRows:
     """`points` (N, D) shifted and scaled by `frame`, rounded to `precision`, on `device`."""
     import torch
 
@@ -171,7 +171,7 @@ def prepare(points: FloatArray, frame: Frame, *, device: str, precision: Precisi
         # |x.y - x'.y'| <= |x - x'| |y| + |x'| |y - y'| by Cauchy and Schwarz; the product, summed up in float32, is
         # rounded to bfloat16 once at the end; and 2 |x| |y| <= |x|^2 + |y|^2.
         error = 2 * error + 1.01 * (2 * rounding + rounding**2) + 2.0**-9 * (1 + rounding) ** 2
-    return Prepared(points, rows.to(device), torch.from_numpy(norms).to(dtype).to(device), frame, error)
+    return PreparedRows(points, rows.to(device), torch.from_numpy(norms).to(dtype).to(device), frame, error)
 
 
 def coarse_pays(x: FloatArray, y: FloatArray, device: str) -> bool:
@@ -193,7 +193,9 @@ def tile_size(device: str) -> int:
     return _TILE["cpu" if device == "cpu" else "cuda"]
 
 
-def squared_distance_tile(x: Prepared, y: Prepared, rows: slice, columns: slice, shrink: float = 0.0) -> torch.Tensor:
+def squared_distance_tile(
+    x: PreparedRows, y: PreparedRows, rows: slice, columns: slice, shrink: float = 0.0
+) -> torch.Tensor:
     """Approximate squared distances (rows, columns) in the frame's unit, minus `shrink` (|x|^2 + |y|^2)."""
     import torch
 

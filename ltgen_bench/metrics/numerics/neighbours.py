@@ -21,13 +21,13 @@ from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 from ltgen_bench.metrics.numerics.distances import (
     ABSOLUTE_ERROR,
     Frame,
-    Precision,
-    Prepared,
+    PreparedRows,
+    RowPrecision,
     check_metrics_device,
     coarse_pays,
-    full_precision,
+    exact_float32,
     pair_squared_distances,
-    prepare,
+    prepare_rows,
     squared_distance_tile,
     tile_size,
 )
@@ -71,7 +71,7 @@ class SmallestSoFar:
         return values.double().cpu().numpy(), torch.gather(self.indices, 1, order).cpu().numpy()
 
 
-def _smallest_within(x: Prepared, keep: int, tile: int) -> tuple[NDArray[Any], IntArray]:
+def _smallest_within(x: PreparedRows, keep: int, tile: int) -> tuple[NDArray[Any], IntArray]:
     """Lower bounds of the squared distances to other rows of `x`, the `keep` smallest of every row.
 
     Each pair of tiles is multiplied once.
@@ -91,14 +91,14 @@ def _smallest_within(x: Prepared, keep: int, tile: int) -> tuple[NDArray[Any], I
 
 
 def _smallest_between(
-    x: Prepared, x_rows: IntArray | None, y: Prepared, keep: int, tile: int, *, skip_self: bool
+    x: PreparedRows, x_rows: IntArray | None, y: PreparedRows, keep: int, tile: int, *, skip_self: bool
 ) -> tuple[NDArray[Any], IntArray]:
     """The same for the distances to the rows of `y` from the rows `x_rows` of `x` (all when None)."""
     import torch
 
     if x_rows is not None:
         chosen = torch.from_numpy(x_rows).to(x.rows.device)
-        x = Prepared(x.points[x_rows], x.rows[chosen], x.norms[chosen], x.frame, x.error)
+        x = PreparedRows(x.points[x_rows], x.rows[chosen], x.norms[chosen], x.frame, x.error)
     own = np.arange(len(x)) if x_rows is None else x_rows
     smallest = SmallestSoFar(len(x), keep, x.norms)
     for i in range(0, len(x), tile):
@@ -139,11 +139,11 @@ def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str =
     frame = Frame.around(database, x)
     result = Neighbours(np.full(len(x), np.nan), np.zeros(len(x), dtype=np.int64))
     open_rows: IntArray = np.arange(len(x))
-    with full_precision():
+    with exact_float32():
         for precision in _precisions(coarse_pays(x, database, device)):
             keep = min(k + _SPARE[precision], others)
-            prepared = prepare(database, frame, device=device, precision=precision)
-            queries = prepared if within else prepare(x, frame, device=device, precision=precision)
+            prepared = prepare_rows(database, frame, device=device, precision=precision)
+            queries = prepared if within else prepare_rows(x, frame, device=device, precision=precision)
             tile = tile_size(device)
             if precision == "bfloat16":
                 trial = np.linspace(0, len(x) - 1, _TRIAL_ROWS).astype(np.int64)
@@ -167,14 +167,14 @@ def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str =
     return result
 
 
-def _precisions(coarse: bool) -> tuple[Precision, ...]:
+def _precisions(coarse: bool) -> tuple[RowPrecision, ...]:
     return ("bfloat16", "float32", "float64") if coarse else ("float32", "float64")
 
 
 def _settle(
     result: Neighbours,
-    x: Prepared,
-    y: Prepared,
+    x: PreparedRows,
+    y: PreparedRows,
     rows: IntArray,
     bounds: NDArray[Any],
     indices: IntArray,
