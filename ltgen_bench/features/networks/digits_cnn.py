@@ -11,15 +11,13 @@ the same on every processor.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.nn import functional
 
-from ltgen_bench.features.base import Extractor, ExtractorOutput
+from ltgen_bench.features.base import ExtractorOutput
 from ltgen_bench.features.info import BUILTIN
-from ltgen_bench.features.weights import fitting_error, read_state
+from ltgen_bench.features.networks.from_state import State, StateExtractor
 
 
 class DigitsNetwork(nn.Module):
@@ -46,7 +44,7 @@ def scaled(images: torch.Tensor) -> torch.Tensor:
     return images.double() / 127.5 - 1
 
 
-class DigitsExtractor(Extractor):
+class DigitsExtractor(StateExtractor):
     """64 features and 10 logits of 8x8 grey images, in `FD[digits-cnn]`."""
 
     name = "digits-cnn"
@@ -59,22 +57,11 @@ class DigitsExtractor(Extractor):
     compute_batch_cpu = 64
     compute_batch_gpu = 256
 
-    def __init__(
-        self, state: dict[str, torch.Tensor], *, weights_sha256: str, device: str = "cpu", precision: str = "fp32"
-    ):
-        super().__init__(weights_sha256=weights_sha256, device=device, precision=precision)
+    def build(self, state: State) -> None:
+        """The network in float64, whatever the precision: it is tiny, and so exact everywhere."""
         network = DigitsNetwork()
         network.load_state_dict(state)
         self._network = network.double().requires_grad_(False).eval().to(self.device)
-
-    @classmethod
-    def load(cls, weights: Path, *, weights_sha256: str, device: str, precision: str) -> DigitsExtractor:
-        """The network with the weights in `weights`; raises CheckpointError when they do not fit."""
-        state = read_state(weights, name=cls.name)
-        try:
-            return cls(state, weights_sha256=weights_sha256, device=device, precision=precision)
-        except RuntimeError as error:
-            raise fitting_error(weights, cls.name, error) from error
 
     def compute(self, images: torch.Tensor) -> ExtractorOutput:
         """Features (B, 64) and logits (B, 10) of uint8 images (B, 1, 8, 8)."""

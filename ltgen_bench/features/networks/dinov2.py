@@ -9,17 +9,15 @@ ImageNet's mean and deviation. dgm-eval resizes with another filter and uses ViT
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.nn import functional
 
-from ltgen_bench.features.base import PRECISIONS, Extractor, ExtractorOutput, as_rgb
+from ltgen_bench.features.base import ExtractorOutput, as_rgb
 from ltgen_bench.features.info import BUILTIN
+from ltgen_bench.features.networks.from_state import State, StateExtractor
 from ltgen_bench.features.networks.imagenet import Normalise
 from ltgen_bench.features.networks.resize import Resize
-from ltgen_bench.features.weights import fitting_error, read_state
 
 _INPUT_SIZE = 224
 PATCH = 14
@@ -125,7 +123,7 @@ def position_table(pos_embed: torch.Tensor, grid: int) -> torch.Tensor:
     return torch.cat([table[:, :1], patches.flatten(2).transpose(1, 2)], 1)
 
 
-class DINOv2Extractor(Extractor):
+class DINOv2Extractor(StateExtractor):
     """768 features, no logits."""
 
     name = "dinov2-vit-b-14"
@@ -134,11 +132,8 @@ class DINOv2Extractor(Extractor):
     compute_batch_cpu = 16
     compute_batch_gpu = 128
 
-    def __init__(
-        self, state: dict[str, torch.Tensor], *, weights_sha256: str, device: str = "cpu", precision: str = "fp32"
-    ):
-        super().__init__(weights_sha256=weights_sha256, device=device, precision=precision)
-        self._dtype = PRECISIONS[precision]
+    def build(self, state: State) -> None:
+        """The transformer, and its table of positions at our number of patches."""
         with torch.device("meta"):
             network = VisionTransformer()
         network.load_state_dict(state, assign=True)
@@ -147,15 +142,6 @@ class DINOv2Extractor(Extractor):
         self._network = network.requires_grad_(False).eval().to(device=self.device, dtype=self._dtype)
         self._resize = Resize("tensorflow", _INPUT_SIZE, self.device)
         self._normalise = Normalise(self.device)
-
-    @classmethod
-    def load(cls, weights: Path, *, weights_sha256: str, device: str, precision: str) -> DINOv2Extractor:
-        """The network with the weights in `weights`; raises CheckpointError when they do not fit."""
-        state = read_state(weights, name=cls.name)
-        try:
-            return cls(state, weights_sha256=weights_sha256, device=device, precision=precision)
-        except RuntimeError as error:
-            raise fitting_error(weights, cls.name, error) from error
 
     def compute(self, images: torch.Tensor) -> ExtractorOutput:
         """Features (B, 768) of uint8 images (B, 1 or 3, H, W)."""

@@ -11,22 +11,21 @@ against 0.28 at 128 and 0.31 at 224; the ImageNet mean and deviation of other ne
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ltgen_bench.core.errors import MissingExtraError
-from ltgen_bench.features.base import PRECISIONS, Extractor, ExtractorOutput, as_rgb
+from ltgen_bench.features.base import ExtractorOutput, as_rgb
 from ltgen_bench.features.info import BUILTIN
 from ltgen_bench.features.networks.folding import fold_into
+from ltgen_bench.features.networks.from_state import State, StateExtractor
 from ltgen_bench.features.networks.resize import Resize
-from ltgen_bench.features.weights import fitting_error, read_state
 
 _INPUT_SIZE = 160
 
 
-class EfficientNetLite0Extractor(Extractor):
+class EfficientNetLite0Extractor(StateExtractor):
     """1280 pooled features and 1000 ImageNet logits, in `FD[efficientnet-lite0]`."""
 
     name = "efficientnet-lite0"
@@ -35,33 +34,17 @@ class EfficientNetLite0Extractor(Extractor):
     compute_batch_cpu = 16
     compute_batch_gpu = 128
 
-    def __init__(
-        self, state: dict[str, torch.Tensor], *, weights_sha256: str, device: str = "cpu", precision: str = "fp32"
-    ):
-        super().__init__(weights_sha256=weights_sha256, device=device, precision=precision)
+    def build(self, state: State) -> None:
+        """The folded network; raises MissingExtraError without the extra `[offline]`."""
         network = _definition().from_name("efficientnet-lite0", image_size=_INPUT_SIZE)
         network.load_state_dict(state)
-        self._dtype = PRECISIONS[precision]
-        network = _folded(network.eval().requires_grad_(False))
-        self._network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
+        self._network: Any = self.placed(_folded(network.eval().requires_grad_(False)))
         self._resize = Resize("antialias", _INPUT_SIZE, self.device)
-
-    @classmethod
-    def load(cls, weights: Path, *, weights_sha256: str, device: str, precision: str) -> EfficientNetLite0Extractor:
-        """The network with the weights in `weights`.
-
-        Raises MissingExtraError without the extra `[offline]` and CheckpointError when the weights do not fit.
-        """
-        state = read_state(weights, name=cls.name)
-        try:
-            return cls(state, weights_sha256=weights_sha256, device=device, precision=precision)
-        except RuntimeError as error:
-            raise fitting_error(weights, cls.name, error) from error
 
     def compute(self, images: torch.Tensor) -> ExtractorOutput:
         """Features (B, 1280) and logits (B, 1000) of uint8 images (B, 1 or 3, H, W)."""
         x = (self._resize(images.float()) - 127) / 128
-        x = as_rgb(x).to(self._dtype).contiguous(memory_format=torch.channels_last)
+        x = self.for_network(as_rgb(x))
         features = self._network.extract_features(x).float().mean((2, 3))
         classifier = self._network._fc
         logits = torch.nn.functional.linear(features, classifier.weight.float(), classifier.bias.float())

@@ -15,22 +15,18 @@ Compared with evaluating the graph as it is written, with equal results up to fl
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.nn import functional
 
-from ltgen_bench.features.base import PRECISIONS, Extractor, ExtractorOutput, as_rgb
+from ltgen_bench.features.base import ExtractorOutput, as_rgb
 from ltgen_bench.features.info import BUILTIN
 from ltgen_bench.features.networks.folding import folded
+from ltgen_bench.features.networks.from_state import State, StateExtractor
 from ltgen_bench.features.networks.resize import Resize
-from ltgen_bench.features.weights import fitting_error, read_state
 
 _INPUT_SIZE = 299
 BATCH_NORM_EPSILON = 1e-3
-
-State = dict[str, torch.Tensor]
 
 
 class Convolution(nn.Module):
@@ -177,7 +173,7 @@ def _block_c(state: State, block: str) -> PooledBlock:
 
 
 def inception_v3(state: State) -> nn.Sequential:
-    """The network from float (B, 3, 299, 299) in [-1, 1] to (B, 2048, 8, 8); raises KeyError for foreign weights."""
+    """The network from float (B, 3, 299, 299) in [-1, 1] to (B, 2048, 8, 8); KeyError when the weights do not fit."""
     return nn.Sequential(
         Convolution(state, "Conv2d_1a_3x3", stride=2),
         Convolution(state, "Conv2d_2a_3x3"),
@@ -205,7 +201,7 @@ def inception_v3(state: State) -> nn.Sequential:
     )
 
 
-class InceptionV3Extractor(Extractor):
+class InceptionV3Extractor(StateExtractor):
     """2048 pooled features and 1008 logits; the only extractor whose Fréchet distance is called FID.
 
     The logits leave the bias of the last layer out, as the Inception Score's original code and torch-fidelity's
@@ -218,26 +214,15 @@ class InceptionV3Extractor(Extractor):
     compute_batch_cpu = 16
     compute_batch_gpu = 128
 
-    def __init__(self, state: State, *, weights_sha256: str, device: str = "cpu", precision: str = "fp32"):
-        super().__init__(weights_sha256=weights_sha256, device=device, precision=precision)
-        self._dtype = PRECISIONS[precision]
-        network = inception_v3(state).eval()
-        self._network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
+    def build(self, state: State) -> None:
+        """The folded network and, because pooling comes first, its classifier apart."""
+        self._network = self.placed(inception_v3(state))
         self._classifier = state["fc.weight"].float().to(self.device)
         self._resize = Resize("tensorflow", _INPUT_SIZE, self.device)
-
-    @classmethod
-    def load(cls, weights: Path, *, weights_sha256: str, device: str, precision: str) -> InceptionV3Extractor:
-        """The network with the weights in `weights`; raises CheckpointError when they do not fit."""
-        state = read_state(weights, name=cls.name)
-        try:
-            return cls(state, weights_sha256=weights_sha256, device=device, precision=precision)
-        except (KeyError, RuntimeError) as error:
-            raise fitting_error(weights, cls.name, error) from error
 
     def compute(self, images: torch.Tensor) -> ExtractorOutput:
         """Features (B, 2048) and logits (B, 1008) of uint8 images (B, 1 or 3, H, W)."""
         x = as_rgb(self._resize((images.float() - 128) / 128))
-        x = self._network(x.to(self._dtype).contiguous(memory_format=torch.channels_last))
+        x = self._network(self.for_network(x))
         features = x.float().mean((2, 3))
         return ExtractorOutput(features, features @ self._classifier.T)

@@ -8,17 +8,15 @@ of torch-fidelity's `vgg16` with its feature `fc2_relu`, which these features eq
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.nn import functional
 
-from ltgen_bench.features.base import PRECISIONS, Extractor, ExtractorOutput, as_rgb
+from ltgen_bench.features.base import ExtractorOutput, as_rgb
 from ltgen_bench.features.info import BUILTIN
+from ltgen_bench.features.networks.from_state import State, StateExtractor
 from ltgen_bench.features.networks.imagenet import Normalise
 from ltgen_bench.features.networks.resize import Resize
-from ltgen_bench.features.weights import fitting_error, read_state
 
 _INPUT_SIZE = 224
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # a max pool after each group
@@ -47,7 +45,7 @@ class VGG16Network(nn.Module):
         return x
 
 
-class VGG16Extractor(Extractor):
+class VGG16Extractor(StateExtractor):
     """4096 features, no logits."""
 
     name = "vgg16-fc2"
@@ -56,31 +54,17 @@ class VGG16Extractor(Extractor):
     compute_batch_cpu = 16
     compute_batch_gpu = 128
 
-    def __init__(
-        self, state: dict[str, torch.Tensor], *, weights_sha256: str, device: str = "cpu", precision: str = "fp32"
-    ):
-        super().__init__(weights_sha256=weights_sha256, device=device, precision=precision)
-        self._dtype = PRECISIONS[precision]
+    def build(self, state: State) -> None:
+        """The network up to fc2; the weights of fc3 are not used."""
         with torch.device("meta"):  # half a gigabyte of random numbers that nobody needs
             network = VGG16Network()
         wanted = {name: value for name, value in state.items() if not name.startswith("classifier.6.")}
         network.load_state_dict(wanted, assign=True)
-        network = network.requires_grad_(False).eval()
-        self._network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
+        self._network = self.placed(network)
         self._resize = Resize("tensorflow", _INPUT_SIZE, self.device)
         self._normalise = Normalise(self.device)
-
-    @classmethod
-    def load(cls, weights: Path, *, weights_sha256: str, device: str, precision: str) -> VGG16Extractor:
-        """The network with the weights in `weights`; raises CheckpointError when they do not fit."""
-        state = read_state(weights, name=cls.name)
-        try:
-            return cls(state, weights_sha256=weights_sha256, device=device, precision=precision)
-        except RuntimeError as error:
-            raise fitting_error(weights, cls.name, error) from error
 
     def compute(self, images: torch.Tensor) -> ExtractorOutput:
         """Features (B, 4096) of uint8 images (B, 1 or 3, H, W)."""
         x = self._normalise(as_rgb(self._resize(images.float())))
-        x = x.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        return ExtractorOutput(self._network(x).float(), None)
+        return ExtractorOutput(self._network(self.for_network(x)).float(), None)
