@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ltgen_bench.cli import compare, data, evaluate, inspect, leaderboard, metrics, run, submit
+from ltgen_bench.cli import check_plugin, compare, data, evaluate, inspect, leaderboard, metrics, run, submit
 from ltgen_bench.core.errors import UserError
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
@@ -34,6 +34,7 @@ evaluate.add_commands(app)
 metrics.add_commands(app)
 compare.add_commands(app)
 inspect.add_commands(app)
+check_plugin.add_commands(app)
 data.add_commands(app)
 submit.add_commands(app)
 leaderboard.add_commands(app)

@@ -82,19 +82,23 @@ def plugin_code_sha256(thing: type) -> str | None:
     return sha256_json(found)
 
 
-def where_defined(owner: type, member: Callable[..., Any] | None = None) -> str:
-    """File, line and class for messages; the line of `member` where it is given and the class has it."""
+def where_defined(owner: Any, member: Callable[..., Any] | None = None) -> str:
+    """File, line and class (or function) for messages; the line of `member` where it is given and the class has it."""
     try:
         place: Any = owner if member is None else inspect.unwrap(member)
         file = inspect.getsourcefile(place) or inspect.getfile(place)
         line = inspect.getsourcelines(place)[1]
     except (OSError, TypeError):
-        return f"class {owner.__qualname__}"  # made in an interactive session
-    return f"{file}, line {line}, class {owner.__qualname__}"
+        return _called(owner)  # made in an interactive session
+    return f"{file}, line {line}, {_called(owner)}"
+
+
+def _called(owner: Any) -> str:
+    return f"{'class' if isinstance(owner, type) else 'function'} {owner.__qualname__}"
 
 
 @contextlib.contextmanager
-def author_code(owner: type, call: str) -> Iterator[None]:
+def author_code(owner: Any, call: str) -> Iterator[None]:
     """Turn an exception from a plug-in's own code into a PluginError: file, line, class, what failed.
 
     Errors of one line pass as they are, and so do those of our own code (bugs of ours) and those that say that memory
@@ -109,7 +113,7 @@ def author_code(owner: type, call: str) -> Iterator[None]:
             raise
         file = getattr(sys.modules.get(owner.__module__), "__file__", None)
         where = _failing_line(error, Path(file).resolve().parent) if file else None
-        place = f"{where}, class {owner.__qualname__}" if where else where_defined(owner)
+        place = f"{where}, {_called(owner)}" if where else where_defined(owner)
         raise PluginError(f"{place}: {call} failed: {in_one_line(error)}") from error
 
 

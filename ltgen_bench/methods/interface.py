@@ -123,7 +123,12 @@ class Method(ABC):
     @classmethod
     def has_recipes(cls, method: str) -> bool:
         """Whether there are recipes for some data sets."""
-        return cls._recipes(method).is_dir()
+        return bool(cls.recipe_names(method))
+
+    @classmethod
+    def recipe_names(cls, method: str) -> list[str]:
+        """The data sets that there are recipes for, sorted."""
+        return sorted(path.stem for path in cls._recipes(method).glob("*.toml"))
 
     @classmethod
     def _recipes(cls, method: str) -> Path:

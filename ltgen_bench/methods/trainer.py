@@ -57,7 +57,7 @@ class Trainer:
         if self.execution.channels_last:
             method.network.to(memory_format=torch.channels_last)
         self.batches = TrainingBatches(method, train_set, context)
-        self._loss_module: nn.Module = _LossModule(method)
+        self._loss_module: nn.Module = LossModule(method)
         trainable = [parameter for parameter in self._loss_module.parameters() if parameter.requires_grad]
         self.fused = device.type in ("cpu", "cuda")
         self.state = TrainingState(
@@ -104,7 +104,7 @@ class Trainer:
                 window_start, window_time = step, time.perf_counter()
             interrupted = self._interrupted(stop, last)
             if step % self.execution.checkpoint_every == 0 or last or interrupted:
-                self._checkpoint()
+                self.checkpoint()
             if interrupted:
                 raise KeyboardInterrupt
         if stop.is_set():  # while the last checkpoint was written: it must not be lost, other stages follow
@@ -201,7 +201,8 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         return {**self.method.identity(), "training": self.method.run.training_identity(), "seed": self.context.seed}
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
+        """Write the training state, if its numbers are finite; collective."""
         self._check_finite()
         if self.world.is_main:
             self.state.save(self.state_path, self._identity())
@@ -229,7 +230,7 @@ class Trainer:
         return nullcontext()
 
 
-class _LossModule(nn.Module):
+class LossModule(nn.Module):
     """A method's losses as one module's forward, which is what DistributedDataParallel wraps."""
 
     def __init__(self, method: DiffusionModel):
@@ -238,6 +239,7 @@ class _LossModule(nn.Module):
         self._losses, self._class = method.losses, type(method)
 
     def forward(self, batch: DiffusionBatch) -> dict[str, Tensor]:
+        """The named losses of a batch, checked (`check_losses`)."""
         with self._told(batch), author_code(self._class, "losses"):
             losses = check_losses(self._class, self._losses(batch))
         if dist.is_initialized():

@@ -100,7 +100,7 @@ def test_augmented_training(name: str, tmp_path: Path) -> None:
     first = make_trainer(run, tmp_path / "parts")
     for _ in range(2):
         first.train_step()
-    first._checkpoint()
+    first.checkpoint()
     assert_same(trained(run, tmp_path / "parts"), whole)
     assert whole["optimizer.extra.augmentation.linear.weight/exp_avg"].abs().max() > 0
     plain = trained(tiny_run(name, training={"steps": 4}), tmp_path / "plain")

@@ -31,7 +31,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     begun = make_trainer(comparison_run("coral"), folder / "begun")
     begun.train_step()
     begun.train_step()
-    begun._checkpoint()
+    begun.checkpoint()
     command = [
         "-m",
         "torch.distributed.run",

@@ -122,7 +122,7 @@ def test_an_overflow_in_fp16_lowers_the_scale_and_skips(tmp_path: Path) -> None:
     assert trainer.state.scaler.get_scale() == 32768
     trainer.train_step()
     assert not torch.equal(trainer.method.network.head.weight, before)
-    trainer._checkpoint()
+    trainer.checkpoint()
     resumed = make_trainer(tiny_run(training={"precision": "fp16", "steps": 4}), tmp_path, rows)
     resumed.run()
     assert resumed.state.scaler.get_scale() == 32768
