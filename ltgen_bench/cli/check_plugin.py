@@ -20,7 +20,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @offers(
-    f"file overrides dataset {DATASET_DETAILS} data_root weights plugins as_json debug",
+    f"file overrides dataset {DATASET_DETAILS} data_root weights plugins as_json quiet debug",
     dataset=Annotated[
         str | None,
         typer.Option("--dataset", "-d", help="The data set that methods are tried on. Default: digits-lt, embedded."),
@@ -52,7 +52,7 @@ def check_plugin(
 
     options.load_plugins()
     places = options.places()
-    results = check(file, configuration_layers(options), places.weights, options.data_root)
+    results = check(file, configuration_layers(options), places.weights, options.data_root, options.progress().say)
     counts = {outcome.value: sum(result.outcome is outcome for result in results) for outcome in Outcome}
     if options.as_json:
         print_json({**counts, "checks": [dataclasses.asdict(result) for result in results]})
@@ -65,18 +65,18 @@ def check_plugin(
 
 
 def _print(results: list[Any], counts: dict[str, int]) -> None:
-    from rich.table import Table
+    """One line a check, and indented below it why it failed or was skipped."""
+    from rich.padding import Padding
     from rich.text import Text
 
     parts: list[Any] = []
-    for subject in dict.fromkeys(result.subject for result in results):
-        table = Table(title=subject, title_justify="left", title_style="bold", box=None, pad_edge=False)
-        table.show_header = False
-        for _ in range(2):
-            table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for result in (result for result in results if result.subject == subject):
-            style = {"passed": "green", "failed": "bold red", "skipped": "yellow"}[result.outcome]
-            table.add_row(Text(result.outcome, style=style), Text(result.check), Text(result.why))
-        parts += [table, ""]
-    print_tables([*parts, ", ".join(f"{count} {outcome}" for outcome, count in counts.items())])
+    styles = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+    subject = why = ""
+    for result in results:
+        if result.subject != subject:
+            parts += [*([""] if parts else []), Text(result.subject, style="bold")]
+        parts.append(Text.assemble((f"{result.outcome:8}", styles[result.outcome]), result.check))
+        if result.why and result.why != why:
+            parts.append(Padding(Text(result.why), (0, 0, 0, 8), expand=False))
+        subject, why = result.subject, result.why
+    print_tables([*parts, "", ", ".join(f"{count} {outcome}" for outcome, count in counts.items())])

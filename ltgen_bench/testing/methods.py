@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,15 @@ def check_method(
 
 
 def check_methods(
-    methods: Sequence[type[Method] | str], layers: Mapping[str, Any] | None = None, data_root: Path = Path("data")
+    methods: Sequence[type[Method] | str],
+    layers: Mapping[str, Any] | None = None,
+    data_root: Path = Path("data"),
+    tell: Callable[[str], None] = lambda line: None,
 ) -> list[CheckResult]:
-    """The results of `check_method` for several methods, one after the other, with one pair of processes for all."""
+    """The results of `check_method` for several methods, one after the other, with one pair of processes for all.
+
+    `tell` takes lines that say what is being done.
+    """
     named = [
         (method, METHODS.get(method)) if isinstance(method, str) else (_name(method), method) for method in methods
     ]
@@ -44,9 +50,13 @@ def check_methods(
             place.mkdir()
             trial = MethodTrial(name, method_class, layers or {}, data_root, place)
             lists.append(Checklist(f"method {name}", method_class, trial))
+            tell(f"checking method {name}")
             lists[-1].run(_checks(trial))
         diffusion = [each for each in lists if each.thing.is_diffusion]
-        pair = ProcessPair([each.thing for each in diffusion if not each.blocked], folder)
+        ready = [each.thing for each in diffusion if not each.blocked]
+        if ready:
+            tell(f"training {', '.join(trial.name for trial in ready)} with two processes")
+        pair = ProcessPair(ready, folder)
         for each in diffusion:
             each.run([PluginCheck("two processes train what one process trains", pair.check)])
         return [result for each in lists for result in each.results]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ def check_plugin(
     layers: Mapping[str, Any] | None = None,
     weights: Mapping[str, Path] | None = None,
     data_root: Path = Path("data"),
+    tell: Callable[[str], None] = lambda line: None,
 ) -> list[CheckResult]:
     """Import a file as `--plugin` does and check the methods, data sets and feature extractors that it registers.
 
     `layers` are configuration keys for the methods' trial runs and for the data sets' options, `weights` files by the
-    extractors' names. Raises PluginError for a file that cannot be imported or registers nothing.
+    extractors' names; `tell` takes lines that say what is being done. Raises PluginError for a file that cannot be
+    imported or registers nothing.
     """
     layers, weights = layers or {}, weights or {}
     registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, EXTRACTORS)
@@ -43,9 +45,11 @@ def check_plugin(
             "EXTRACTORS)"
         )
     options = {key: value for key, value in dict(layers.get("dataset", {})).items() if key != "name"}
-    results = check_methods(methods, layers, data_root)
+    results = check_methods(methods, layers, data_root, tell)
     for name in datasets:
+        tell(f"checking data set {name}")
         results += check_dataset(name, options, data_root)
     for name in extractors:
+        tell(f"checking feature extractor {name}")
         results += check_extractor(name, weights.get(name), data_root)
     return results

@@ -13,6 +13,8 @@ from ltgen_bench.datasets import load_dataset
 from ltgen_bench.datasets.sets.celeba import CelebA5, CelebA5M2M, overlaps
 from ltgen_bench.datasets.source_manifest import load_source_manifest
 from ltgen_bench.runs.resolve import resolve
+from ltgen_bench.testing import assert_passed
+from ltgen_bench.testing.datasets import check_made_dataset
 
 HEADER = (
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair "
@@ -113,6 +115,7 @@ def test_exclusive_hair_colours(tmp_path, images, lists):
     assert all(image.tobytes() in own for image in reference.images)
     assert data.held_out() is None
     assert resolve({"dataset": "celeba5"}, tmp_path / "root").spec.class_counts == (6, 4, 3, 2, 2)
+    assert_passed(check_made_dataset("celeba5", lambda: CelebA5(unpinned("celeba5"), tmp_path / "root")))
 
 
 def test_the_reference_follows_the_shared_index_rule(tmp_path):
@@ -213,6 +216,7 @@ def test_the_lists_of_kim_et_al(tmp_path):
     assert np.array_equal(held_out.images[0], data.reference_set().images[0])
     # the two labels of the image that is listed twice have the same pixels
     assert np.array_equal(data.train().images[6], data.train().images[7])
+    assert_passed(check_made_dataset("celeba5-m2m", lambda: lists_data(tmp_path / "root")))
 
 
 def test_known_facts_of_the_lists(tmp_path):

@@ -21,6 +21,8 @@ from ltgen_bench.datasets import load_dataset
 from ltgen_bench.datasets.manifest import load_manifest
 from ltgen_bench.datasets.sets import cifar_files
 from ltgen_bench.datasets.sets.cifar import Cifar
+from ltgen_bench.testing import assert_passed
+from ltgen_bench.testing.datasets import check_made_dataset
 
 TRAIN, TEST = 20, 4  # images a class in the small files of CIFAR-10; CIFAR-100 has 5 and 1
 
@@ -175,6 +177,7 @@ def test_longtailed_and_balanced_cuts(tmp_path):
     assert (few.name, few.total, more.total) == ("cifar10-3", 30, 90)
     assert set(few.train_indices()) < set(more.train_indices())
     assert few.reference_fingerprint() == cut.reference_fingerprint()
+    assert_passed(check_made_dataset("cut", lambda: Cifar(manifest, tmp_path, imbalance=0.1)))
 
 
 def test_a_changed_file_is_never_unpickled(tmp_path, small):

@@ -15,6 +15,8 @@ from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import ConfigError, DataError, StorageError
 from ltgen_bench.datasets import decoding, load_dataset
 from ltgen_bench.datasets.sets.folder import slug
+from ltgen_bench.testing import assert_passed
+from ltgen_bench.testing.datasets import check_made_dataset
 
 
 def picture(seed, size=(6, 6), mode="RGB"):
@@ -73,6 +75,7 @@ def test_own_imbalance_and_split(pets):
     both = [image.tobytes() for image in (*train.images, *data.reference_set().images)]
     assert len(both) == len(set(both)) == len(files)
     assert data.held_out().fingerprint() == data.reference_fingerprint()
+    assert_passed(check_made_dataset("folder", lambda: load(pets)))
 
 
 def test_the_split_depends_on_its_seed_only(pets):

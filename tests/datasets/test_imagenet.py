@@ -16,6 +16,8 @@ from ltgen_bench.datasets import load_dataset
 from ltgen_bench.datasets.image_lists import parse
 from ltgen_bench.datasets.sets.imagenet import _IMAGE, ImageNetLT
 from ltgen_bench.datasets.source_manifest import load_source_manifest
+from ltgen_bench.testing import assert_passed
+from ltgen_bench.testing.datasets import check_made_dataset
 
 WNIDS = ("n01440764", "n01443537", "n01484850")
 COUNTS = (5, 3, 1)
@@ -113,6 +115,7 @@ def test_prepared_from_the_official_layout(tmp_path):
     # the source may go away, and the data set is still there
     again = small(tmp_path / "root")
     assert again.fingerprint() == data.fingerprint()
+    assert_passed(check_made_dataset("imagenet-lt", lambda: small(tmp_path / "root")))
 
 
 def test_fetch_prepares_from_the_data_root(tmp_path):

@@ -14,6 +14,8 @@ from ltgen_bench.datasets import load_dataset
 from ltgen_bench.datasets.longtail import exponential_counts
 from ltgen_bench.datasets.sets.tinyimagenet import TinyImageNetLT
 from ltgen_bench.datasets.source_manifest import load_source_manifest
+from ltgen_bench.testing import assert_passed
+from ltgen_bench.testing.datasets import check_made_dataset
 
 WNIDS = ("n01443537", "n01629819", "n01641577")
 COUNTS = (6, 3, 1)
@@ -120,6 +122,7 @@ def test_cut_from_the_whole_set_by_the_shared_rule(tmp_path, full_count_of_six):
     moved.prepare(source, quiet)
     assert moved.reference_fingerprint() == first
     assert moved.fingerprint() == data.fingerprint()
+    assert_passed(check_made_dataset("tinyimagenet-lt", lambda: small(tmp_path / "root")))
 
 
 def test_class_folders_that_are_cut_already(tmp_path):

@@ -20,6 +20,7 @@ from ltgen_bench.features.networks.efficientnet import EfficientNetLite0Extracto
 from ltgen_bench.features.networks.inception import InceptionV3Extractor
 from ltgen_bench.features.networks.resize import Resize, antialias_matrix, tensorflow_matrix
 from ltgen_bench.features.networks.vgg16 import VGG16Extractor
+from ltgen_bench.testing import assert_passed, check_extractor
 
 CPU = torch.device("cpu")
 NO_HASH = "0" * 64
@@ -112,6 +113,11 @@ def test_bf16_stays_close_and_is_named(inception_file, inception):
     error = relative_error(features, inception(images).features)
     assert 0 < error < 0.02  # bf16 keeps 8 bits: 0.004 for one rounding
     assert coarse.fid_label.endswith(",bf16]")
+
+
+def test_inception_keeps_the_promises_of_an_extractor(inception_file, monkeypatch):
+    monkeypatch.setattr(InceptionV3Extractor, "compute_batch_cpu", 2)
+    assert_passed(check_extractor("inception-v3-fid", weights=inception_file))
 
 
 def test_only_official_inception_weights_are_called_fid(inception, inception_peer):

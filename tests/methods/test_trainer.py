@@ -343,12 +343,12 @@ from baselines_support import make_trainer, tiny_run
 from ltgen_bench.core.errors import StorageError
 trainer = make_trainer(tiny_run(training={"steps": 10}), Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-checkpoint = trainer._checkpoint
+checkpoint = trainer.checkpoint
 def limited():
     if trainer.state.step == 10:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
     checkpoint()
-trainer._checkpoint = limited
+trainer.checkpoint = limited
 try:
     trainer.run()
 except StorageError as error:
@@ -388,13 +388,13 @@ def test_a_signal_writes_a_checkpoint_and_interrupts(number: int, tmp_path: Path
 
 def test_an_interrupt_at_the_last_step_is_not_lost(tmp_path: Path) -> None:
     trainer = make_trainer(tiny_run(), tmp_path)
-    checkpoint = trainer._checkpoint
+    checkpoint = trainer.checkpoint
 
     def interrupted() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         checkpoint()
 
-    trainer._checkpoint = interrupted  # type: ignore[method-assign]
+    trainer.checkpoint = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     assert read_checkpoint(trainer.state_path)[0]["step"] == 5

@@ -148,8 +148,8 @@ class Squares(Dataset):
     [
         ("(1,), \"by hand\"", "(0,), \"by hand\"", "classes, counts and groups agree", "each of the 2 classes once"),
         ("(0,), (), (1,)", "(1,), (), (0,)", "classes, counts and groups agree", "a class of few has more"),
-        ("\"CC0\"", "\"\"", "name, title, licence, citation and protocol are said", "licence is ''"),
-        ("digits-1k.v1", "digits-1k", "name, title, licence, citation and protocol are said", "default_protocol"),
+        ("\"CC0\"", "\"\"", "name, title, licence and protocol are said", "licence is ''"),
+        ("digits-1k.v1", "digits-1k", "name, title, licence and protocol are said", "default_protocol"),
         ("(1, 8, 8)", "(1, 9, 9)", "the training images are as said", r"images of \(1, 8, 8\)"),
         ("self.images((5, 5), 2)", "self.images((5, 4), 2)", "the reference images are as said", r"\(5, 5\)"),
         ("self.images((2, 2), 3)", "self.images((2, 2), 1)", "no held-out image is in the training set", "held-out im"),
