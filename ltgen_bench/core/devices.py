@@ -44,7 +44,7 @@ def _shown(kinds: Sequence[str]) -> str:
 
 
 def measuring_device(device: torch.device) -> torch.device:
-    """Where features and distances are computed: CUDA, else the CPU, for they need float64, which MPS has not."""
+    """Where features and distances are computed: CUDA, else the CPU, because they need float64, which MPS lacks."""
     return device if device.type == "cuda" else torch.device("cpu")
 
 

@@ -49,7 +49,7 @@ class World:
         return total / self.size
 
     def largest(self, values: list[float]) -> list[float]:
-        """The largest of each value over the processes, told through the host; collective."""
+        """The largest of each value over the processes, exchanged through the host; collective."""
         if self.size == 1:
             return values
         largest = torch.tensor(values, dtype=torch.float64)
@@ -87,7 +87,7 @@ def gather_with_gradient(rows: Tensor) -> Tensor:
     Every process gives as many rows. Gradients flow back to the process that a row came from, summed over the
     processes that used it. A loss computed from the result on every process, whose gradients are then averaged as
     DistributedDataParallel does, has the gradient that one process with the whole batch would have found. Without
-    other processes the rows themselves.
+    other processes, returns `rows` itself.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows

@@ -39,7 +39,7 @@ class SamplesError(UserError):
 
 
 class CheckpointError(UserError):
-    """A checkpoint that is truncated, foreign, or of another method or class count."""
+    """A checkpoint that is truncated, not a checkpoint at all, or belongs to another method or class count."""
 
 
 class RecordError(UserError):

@@ -17,7 +17,7 @@ MAX_ARRAY_BYTES = 16 << 30  # 50,000 images of 256 px are 10 GB
 
 
 def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Shape and dtype of every array in an `.npz` without reading the data; raises SamplesError if it is none.
+    """Shape and dtype of every array in an `.npz` without reading the data; raises SamplesError for any other file.
 
     Object arrays are refused, and so are arrays whose stored size is not what their header says.
     """

@@ -166,7 +166,7 @@ def _read_header(file: Path) -> _Header:
             mode = image.mode
     except Image.DecompressionBombError:
         raise DataError(f"image {plain(file)} claims more than {MAX_PIXELS:,} pixels; it is not decoded") from None
-    except Exception as error:  # a decoder may raise anything on foreign bytes
+    except Exception as error:  # a decoder may raise anything on bytes from outside
         raise _unreadable(file, error) from error
     if header.width * header.height > MAX_PIXELS:
         raise DataError(f"image {plain(file)} claims more than {MAX_PIXELS:,} pixels; it is not decoded")
@@ -213,5 +213,5 @@ def _decode(file: Path, size: int, channels: int) -> Images:
 def _unreadable(file: Path, error: Exception) -> DataError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
     if "cannot identify image file" in reason:
-        reason = "it is no PNG, JPEG, WebP or BMP file"
+        reason = "it is not a PNG, JPEG, WebP or BMP file"
     return DataError(f"cannot read image {plain(file)}: {reason or type(error).__name__}")

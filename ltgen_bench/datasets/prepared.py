@@ -42,7 +42,7 @@ from ltgen_bench.datasets.image_folders import plain
 
 IMAGES, INDEX, FILES, NOTE = "images.npy", "index.npz", "files.txt", "images.json"
 _PARTIAL, _PROGRESS = "images.partial.npy", "progress.json"
-_BLOCK = 1024  # images decoded, written and made safe at a time: 12 MB at 64 px
+_BLOCK = 1024  # images decoded, written and flushed to disk at a time: 12 MB at 64 px
 _FORMAT = 1  # counts up when the files or the pixel rule change meaning
 _MAX_THREADS = 16
 
@@ -187,7 +187,9 @@ def _require(files: Sequence[Path]) -> None:
 def _resume(folder: Path, key: str, image_size: int, total: int, tell: Tell) -> list[str]:
     """Sha256 of the blocks that an earlier start has written and that are still good; the rest is cut off."""
     partial, progress = folder / _PARTIAL, folder / _PROGRESS
-    for stale in folder.glob(".*.partial.*"):  # what a killed process was renaming; the lock says that it is gone
+    for stale in folder.glob(
+        ".*.partial.*"
+    ):  # left behind by a process that was killed while renaming; the lock says that it is gone
         stale.unlink(missing_ok=True)
     for old in (NOTE, INDEX, FILES):  # of another plan, or of a start that was cut off at its end
         (folder / old).unlink(missing_ok=True)

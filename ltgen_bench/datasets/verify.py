@@ -1,7 +1,7 @@
-"""Is a data set on this machine what it should be? Checksums, counts, index list and fingerprints.
+"""Check that a data set on this machine is what it should be: checksums, counts, index list and fingerprints.
 
 They are compared with the manifest where it states them. What it does not state is computed on first use and kept under
-the data root, so that the second time a change is seen; it is said which of the two happened.
+the data root, so that a later change is found; the result says which of the two happened.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class UNet(nn.Module):
         self.config = config
         channels = [config.base_channels * multiplier for multiplier in config.channel_multipliers]
         embedding = config.embedding_channels
-        # Derived from the configuration, hence no part of a checkpoint.
+        # Derived from the configuration, so not part of a checkpoint.
         self.register_buffer("time_table", sinusoid_table(config.steps, config.base_channels), persistent=False)
         self.time_embedding = nn.Sequential(
             nn.Linear(config.base_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
@@ -81,7 +81,7 @@ class UNet(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | int) -> None:
-        """Draw all weights anew: Xavier uniform (gain 1e-5 where a branch ends), biases 0, class embedding N(0, 1)."""
+        """Draw all weights again: Xavier uniform (gain 1e-5 where a branch ends), biases 0, class embedding N(0, 1)."""
         if isinstance(generator, int):
             generator = torch.Generator().manual_seed(generator)
         near_zero = {id(module) for module in self._branch_ends()}

@@ -194,8 +194,8 @@ def load_extractor(
 def read_state(path: Path, *, name: str) -> dict[str, torch.Tensor]:
     """The tensors of a weights file by name, on the CPU; nothing in the file is executed.
 
-    Reads safetensors and, with `weights_only=True`, PyTorch files. Raises CheckpointError for a truncated or foreign
-    file.
+    Reads safetensors and, with `weights_only=True`, PyTorch files. Raises CheckpointError for a truncated file
+    or one of another kind.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Foreign text for Markdown and LaTeX, so that it stays text; HTML is left to jinja2's autoescape."""
+"""Escape text from outside for Markdown and LaTeX; HTML is left to jinja2's autoescape."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], identity: Mapping[str,
 
 
 def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:
-    """The step and the tensors of a training state; raises CheckpointError for a foreign or truncated file."""
+    """The step and the tensors of a training state; raises CheckpointError for a damaged or other file."""
     header, tensors = read_checkpoint(path)
     _check(path, header, "training state", identity)
     step = header.get("step")
@@ -103,7 +103,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         parsed = json.loads(header)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({first_line(error)}); it is truncated or foreign, delete it"
+            f"{path} cannot be read as a checkpoint ({first_line(error)}); truncated or not a checkpoint; delete it"
         ) from error
     if not isinstance(parsed, dict) or parsed.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has an unknown checkpoint format; it was written by another version")

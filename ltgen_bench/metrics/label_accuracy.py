@@ -1,4 +1,4 @@
-"""Whether a classifier of the data set sees the class that was asked for."""
+"""Label accuracy: how often a classifier of the data set sees the class that was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the labels of generated samples belong to their images: a mistake that no other number would reveal."""
+"""Warn when the labels of generated samples do not belong to their images, which no other number would reveal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def label_warning(generated: FeatureArrays, real: FeatureArrays, class_names: Se
 
     Each sample is assigned to the nearest of the reference's class means. Labels that agree with that no better than
     if they were dealt out at random are in another order than the data set's, or belong to a generator that ignores
-    them. None as well where the features do not tell the classes of the real images apart.
+    them. Also None where the features do not tell the classes of the real images apart.
     """
     assert generated.labels is not None  # an evaluation has labels
     assert real.labels is not None

@@ -381,9 +381,9 @@ def test_decompression_bombs(pets, side):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda f: f.write_bytes(b""), "it is no PNG, JPEG, WebP or BMP file"),
-        (lambda f: f.write_bytes(b"<html>404</html>"), "it is no PNG, JPEG, WebP or BMP file"),
-        (lambda f: picture(0).save(f, format="GIF"), "it is no PNG, JPEG, WebP or BMP file"),
+        (lambda f: f.write_bytes(b""), "it is not a PNG, JPEG, WebP or BMP file"),
+        (lambda f: f.write_bytes(b"<html>404</html>"), "it is not a PNG, JPEG, WebP or BMP file"),
+        (lambda f: picture(0).save(f, format="GIF"), "it is not a PNG, JPEG, WebP or BMP file"),
         (lambda f: f.write_bytes(f.read_bytes()[:90]), ""),
         (lambda f: f.write_bytes(f.read_bytes()[:40] + b"\x00" * 30 + f.read_bytes()[70:]), ""),
     ],

@@ -320,7 +320,7 @@ def test_a_truncated_state_is_refused(share: float, tmp_path: Path) -> None:
     state = tmp_path / "training-state.safetensors"
     content = state.read_bytes()
     state.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(CheckpointError, match="truncated or foreign"):
+    with pytest.raises(CheckpointError, match="truncated or not a checkpoint"):
         make_trainer(tiny_run(), tmp_path).run()
 
 

@@ -105,7 +105,7 @@ def test_our_data_sets_pass(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EXTRACTORS.names())
 def test_our_extractors_pass(name: str, tmp_path: Path) -> None:
-    """Three of them without weights; those are checked with random ones in `features/test_networks.py`."""
+    """Three of them without weights; those are checked with random ones in `tests/features/test_networks.py`."""
     assert_passed(check_extractor(name, data_root=tmp_path))
 
 

@@ -1,7 +1,7 @@
 """CIFAR's official files: where they are, how they are fetched, checked and read.
 
 The Python version holds pickles, so nothing of it is opened before the MD5 of every file agrees with the official
-list (torchvision checks again as it reads): no foreign pickle is ever loaded. The binary version is plain bytes; its
+list (torchvision checks again as it reads): no other pickle is ever loaded. The binary version is plain bytes; its
 single files have no published checksums, so sizes, label ranges and class counts are checked instead. When both
 are on disk the Python version is read.
 """
@@ -28,8 +28,8 @@ from ltgen_bench.core.storage import MissingFile, atomic_path, storage_errors
 from ltgen_bench.datasets.base import ImageSet, Tell, as_counts
 from ltgen_bench.datasets.manifest import CifarFiles, Manifest
 
-PROBE_SECONDS = 6.0  # a machine without a network is told so within this time
-STALL_SECONDS = 30.0  # a download that stands still for so long is given up
+PROBE_SECONDS = 6.0  # a machine without a network gets its answer within this time
+STALL_SECONDS = 30.0  # a download that stalls for this long is given up
 
 
 def missing(manifest: Manifest, data_root: Path) -> list[MissingFile]:
@@ -137,7 +137,7 @@ def _ensure_unpacked(manifest: Manifest, data_root: Path, tell: Tell) -> Path:
 
     with storage_errors(data_root), tempfile.TemporaryDirectory(dir=data_root, prefix=".unpacking-") as temporary:
         with warnings.catch_warnings():
-            # torchvision names no extraction filter, which Python 3.12 frowns on; the archive's MD5 was checked above
+            # torchvision names no extraction filter, which Python 3.12 warns about; the archive's MD5 was checked above
             warnings.simplefilter("ignore", DeprecationWarning)
             extract_archive(str(archive), temporary)
         try:
@@ -242,7 +242,7 @@ def _read_python(manifest: Manifest, files: CifarFiles, data_root: Path, train: 
         "meta": {"filename": files.meta[0], "key": files.meta_key, "md5": files.meta[1]},
     }
     with warnings.catch_warnings():
-        # the official pickles spell a dtype as in numpy's first years, which some releases of numpy 2.4 frown on
+        # the official pickles spell a dtype as early versions of numpy did, which some releases of numpy 2.4 warn about
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         source = type(base.__name__, (base,), layout)(str(data_root), train=train, download=False)
     images = np.ascontiguousarray(source.data.transpose(0, 3, 1, 2))

@@ -2,8 +2,8 @@
 
 Three 3x3 convolutions, a 64-wide layer (the features) and a softmax over ten classes; 47,530 parameters. Its training
 script is `train_digits_cnn.py`. Trained on a random four fifths of scikit-learn's 1,797 digits it classifies the other
-fifth right in 99.4 % of the cases (357 of 359; `--holdout` says it again). The bundled weights are trained on all of
-them: here accuracy on real digits is a training accuracy, and what counts is that *generated* digits are judged.
+fifth right in 99.4 % of the cases (357 of 359; `--holdout` measures it again). The bundled weights are trained on all
+of them: their accuracy on real digits is a training accuracy, which is no matter where *generated* digits are judged.
 
 Inference runs in float64 and is rounded to float32 at the end: at this size it costs nothing, and the features are
 the same on every processor.

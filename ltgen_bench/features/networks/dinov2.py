@@ -4,7 +4,7 @@ Stein et al. 2023 (arXiv:2306.04675) find distances in these features closer to 
 Oquab et al. 2023 (arXiv:2304.07193): a vision transformer (arXiv:2010.11929) with LayerScale (arXiv:2103.17239). It is
 defined here, because the usual way, torch.hub, downloads and runs code; the weights file and its names are the
 published ones. Preprocessing is torch-fidelity's for `dinov2-vit-b-14`: a TensorFlow-style resize to 224 x 224 and
-ImageNet's mean and deviation. dgm-eval resizes with another filter and uses ViT-L/14: its numbers are others.
+ImageNet's mean and deviation. dgm-eval resizes with another filter and uses ViT-L/14: its numbers differ.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TRAINED_GRID**2, dim))
-        self.mask_token = nn.Parameter(torch.zeros(1, dim))  # of the training; in the file and unused
+        self.mask_token = nn.Parameter(torch.zeros(1, dim))  # used in training only; part of the file
         self.patch_embed = PatchEmbedding(dim)
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, LAYER_NORM_EPSILON)

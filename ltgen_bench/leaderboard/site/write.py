@@ -1,6 +1,6 @@
-"""`leaderboard site`: a static site of plain files. It loads nothing from elsewhere and works from a folder.
+"""`leaderboard site`: a static site of plain files. It loads nothing from the network and works from a folder.
 
-Foreign text reaches a page through jinja2's autoescape only. The pages forbid inline scripts and styles to the
+Text from outside reaches a page through jinja2's autoescape only. The pages forbid inline scripts and styles to the
 browser, so that a hole in the escaping would still run nothing.
 """
 

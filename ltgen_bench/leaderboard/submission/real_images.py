@@ -1,6 +1,6 @@
-"""Samples that are real images: what a verifier looks for before measuring.
+"""Find samples that are real images, before anything is measured.
 
-A model may repeat what it was trained on; `memorisation` measures that. What it was not trained on it cannot repeat.
+A model may repeat what it was trained on; `memorisation` measures that. It cannot repeat what it was not trained on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ltgen_bench.datasets import Dataset
 from ltgen_bench.datasets.overlap import rows_of_equal_images
 from ltgen_bench.metrics import nearest_in_pixels
 
-# A sample so near to a reference image is that image with a little noise: root mean square, range 0 to 1.
+# A sample this near to a reference image is that image with a little noise: root mean square, range 0 to 1.
 COPY_DISTANCE = 4 / 255
 MOST_COPIES = 0.01  # share of the samples: small pictures of digits can be alike by chance
 _IMAGES_AT_ONCE = 8192

@@ -39,7 +39,7 @@ class SubmissionError(RecordError):
 
 
 def shown(text: object, length: int = 60) -> str:
-    """Foreign text for a message: quoted, in ASCII, without control characters, cut to `length`."""
+    """Text from outside for a message: quoted, in ASCII, without control characters, cut to `length`."""
     quoted = ascii(str(text)[: length + 1])
     return quoted if len(str(text)) <= length else f"{quoted[:length]}...'"
 
@@ -87,7 +87,7 @@ def check_json(data: bytes, source: str) -> None:
 
 
 def _walk(value: Any, source: str) -> Iterator[tuple[str, str | float]]:
-    """Every string and float with its place; without recursion, since the depth is foreign. Keys are checked here."""
+    """Every string and float with its place; without recursion, as the depth is not ours. Keys are checked here."""
     waiting: list[tuple[str, int, Any]] = [("", 0, value)]
     while waiting:
         place, depth, item = waiting.pop()

@@ -2,7 +2,7 @@
 
 A verification lives outside the submission folder, in `verifications/<data set>/<submission>/<seed>.json`, where the
 submitter has no business: the workflow refuses strangers' changes there. It names the record by its hash, so it ends
-with the first changed digit, and whoever reads it compares the numbers anew.
+with the first changed digit, and every reader compares the numbers again.
 """
 
 from __future__ import annotations

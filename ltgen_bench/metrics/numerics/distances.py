@@ -91,7 +91,7 @@ def distinct_rows(x: FloatArray) -> DistinctRows:
 @contextmanager
 def exact_float32() -> Iterator[None]:
     """Inner products in true float32: TF32 or bfloat16 products, which a training run may have switched on, would
-    break the error bound. The setting found is put back."""
+    break the error bound. The previous setting is restored."""
     import torch
 
     before = torch.get_float32_matmul_precision()
