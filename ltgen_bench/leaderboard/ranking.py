@@ -7,47 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ltgen_bench.leaderboard.collect import Board, Entry
+from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, RANKED_BY, Column
 from ltgen_bench.metrics import SeedDifference, paired_difference
-
-RANKED_BY = "fid"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric as a column; `title` may hold `{fid}`, the board's name of the Frechet distance."""
-
-    key: str
-    title: str
-    higher_is_better: bool
-    decimals: int
-
-
-MAIN = (
-    Column("fid", "{fid}", False, 2),
-    Column("inception_score", "IS", True, 2),
-    Column("f8", "F8", True, 3),
-    Column("recall", "Recall", True, 3),
-    Column("f1_8", "F1/8", True, 3),
-    Column("precision", "Precision", True, 3),
-    Column("groups.few.fid", "Tail {fid}", False, 2),
-    Column("groups.medium.fid", "Medium {fid}", False, 2),
-    Column("groups.many.fid", "Head {fid}", False, 2),
-    Column("groups.few.recall", "Tail recall", True, 3),
-    Column("groups.medium.recall", "Medium recall", True, 3),
-    Column("groups.many.recall", "Head recall", True, 3),
-)
-# Only in the CSV: a table on paper has no room for them.
-FURTHER = (
-    Column("kid", "KID", False, 4),
-    Column("density", "Density", True, 3),
-    Column("coverage", "Coverage", True, 3),
-    Column("label_accuracy", "Label accuracy", True, 3),
-    Column("groups.few.label_accuracy", "Tail label accuracy", True, 3),
-    Column("groups.medium.label_accuracy", "Medium label accuracy", True, 3),
-    Column("groups.many.label_accuracy", "Head label accuracy", True, 3),
-    Column("memorisation.features.fraction", "Suspected copies (features)", False, 4),
-    Column("memorisation.pixels.fraction", "Suspected copies (pixels)", False, 4),
-)
 
 
 @dataclass(frozen=True)
@@ -64,7 +25,7 @@ class Row:
 def rows(board: Board) -> list[Row]:
     """The board's entries in order: ranked ones by their mean FID, then the others by theirs."""
     summary = _summary(board)
-    columns = [column.key for column in (*MAIN, *FURTHER)]
+    columns = [column.key for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)]
     means: dict[str, dict[str, float | None]] = {}
     stds: dict[str, dict[str, float | None]] = {}
     for entry in board.entries:
@@ -81,7 +42,7 @@ def rows(board: Board) -> list[Row]:
 
     ordered = sorted(board.entries, key=place)
     first = next((entry for entry in ordered if not place(entry)[0] and _pairs(entry)), None)
-    decimals = shown_decimals(board, MAIN[0], [means[entry.name][RANKED_BY] for entry in ordered])
+    decimals = shown_decimals(board, MAIN_COLUMNS[0], [means[entry.name][RANKED_BY] for entry in ordered])
     result: list[Row] = []
     for position, entry in enumerate(ordered, start=1):
         mean = means[entry.name][RANKED_BY]
@@ -101,7 +62,7 @@ def _summary(board: Board) -> pd.DataFrame:
         [
             (entry.name, column.key, value)
             for entry in board.entries
-            for column in (*MAIN, *FURTHER)
+            for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)
             for value in entry.values(column.key)
         ],
         columns=["entry", "metric", "value"],

@@ -9,7 +9,8 @@ import tabulate as tabulate_module
 
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board
-from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, baseline, best, rows, shown_decimals
+from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column
+from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
 
 MISSING = "–"
 MANY_COPIES = 0.05  # of the samples; an honest model has about 0.01
@@ -57,7 +58,7 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
         "verified_seeds": [len(row.entry.verifications) for row in ordered],
         "n": [row.entry.n for row in ordered],
     }
-    for column in (*MAIN, *FURTHER):
+    for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS):
         table[f"{column.key}.mean"] = [row.mean[column.key] for row in ordered]
         table[f"{column.key}.std"] = [row.std[column.key] for row in ordered]
     frame = pd.DataFrame(table).astype({"rank": "Int64"})
@@ -104,7 +105,7 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
         "Status": [row.entry.status_text for row in ordered],
         "n": [str(row.entry.n) for row in ordered],
     }
-    for column in MAIN:
+    for column in MAIN_COLUMNS:
         cells = shown_cells(board, column, ordered)
         for index in best(column, cells, ordered):
             cells[index] = bold(cells[index])

@@ -13,7 +13,8 @@ import pytest
 from leaderboard_records import command, make_record, refused, write_leaderboard, write_submission
 
 from ltgen_bench.leaderboard.collect import Entry, boards, read_entries
-from ltgen_bench.leaderboard.ranking import MAIN, rows
+from ltgen_bench.leaderboard.columns import MAIN_COLUMNS
+from ltgen_bench.leaderboard.ranking import rows
 from ltgen_bench.leaderboard.site import charts
 from ltgen_bench.leaderboard.site import write as site
 from ltgen_bench.leaderboard.tables import shown_cells
@@ -97,7 +98,7 @@ def test_the_table_shows_what_the_board_says(built: Path, leaderboards: Path) ->
     ordered = rows(board)
     found = [row for row in Page(built / "index.html").rows if len(row) == 16][1:]
     assert [row[1].split()[0] for row in found] == ["CORAL", "CBDM", "T2H", "DDPM", "My"]
-    fid, recall = (shown_cells(board, MAIN[i], ordered) for i in (0, 3))
+    fid, recall = (shown_cells(board, MAIN_COLUMNS[i], ordered) for i in (0, 3))
     assert [row[4] for row in found] == fid
     assert [row[7] for row in found] == recall
 

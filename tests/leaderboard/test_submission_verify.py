@@ -21,8 +21,9 @@ from ltgen_bench.evaluation.record_files import parse_record, read_record
 from ltgen_bench.evaluation.samples import Samples, read_samples, write_samples
 from ltgen_bench.leaderboard.submission import SubmissionError, validate_submission
 from ltgen_bench.leaderboard.submission.create import MeasuredRun, create_submission, folder_name, measured_run
-from ltgen_bench.leaderboard.submission.metadata import DECLARATION, make_metadata
+from ltgen_bench.leaderboard.submission.metadata import make_metadata
 from ltgen_bench.leaderboard.submission.real_images import reference_copies
+from ltgen_bench.leaderboard.submission.terms import DECLARATION
 from ltgen_bench.leaderboard.submission.tolerance import disagreements, table_values, tolerance
 from ltgen_bench.leaderboard.submission.untrusted import check_picture
 from ltgen_bench.leaderboard.submission.verification import read_verification, verification_path, verified_seeds

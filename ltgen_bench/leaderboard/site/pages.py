@@ -13,8 +13,9 @@ from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.report.tables import number
 from ltgen_bench.leaderboard.build import recipe_toml
 from ltgen_bench.leaderboard.collect import Board, Entry
+from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column
 from ltgen_bench.leaderboard.published import PublishedRow
-from ltgen_bench.leaderboard.ranking import FURTHER, MAIN, Column, Row, baseline, best, rows
+from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows
 from ltgen_bench.leaderboard.reported import cells_of, conflicts, origins
 from ltgen_bench.leaderboard.site.charts import (
     MAX_SERIES,
@@ -25,7 +26,7 @@ from ltgen_bench.leaderboard.site.charts import (
 )
 from ltgen_bench.leaderboard.tables import shown_cells, suspected_copies
 
-_BY_KEY = {column.key: column for column in (*MAIN, *FURTHER)}
+_BY_KEY = {column.key: column for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)}
 # Column groups of the table on the page: a heading over some columns.
 LAYOUT = (
     ("All classes", ("fid", "inception_score", "f8", "recall", "f1_8", "precision")),
@@ -162,7 +163,7 @@ def published_context(published: list[PublishedRow]) -> list[dict[str, Any]]:
     return sections
 
 
-_OVERALL = tuple(column for column in (*MAIN, *FURTHER) if not column.key.startswith("groups."))
+_OVERALL = tuple(column for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS) if not column.key.startswith("groups."))
 
 
 def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:

@@ -9,9 +9,8 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ltgen_bench.core.errors import first_mistake
+from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS, Declaration
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, printable, shown, text_problem
-
-DECLARATION = "every seed that was run is in this folder; none was left out and none was chosen by its result"
 
 
 def _plain(text: str) -> str:
@@ -46,10 +45,8 @@ class SubmissionMetadata(BaseModel):
     code_url: Url = ""
     submitter: Line = ""
     note: Line = ""
-    seeds_run: Annotated[list[Seed], Field(min_length=1, max_length=64)]
-    declaration: Literal[
-        "every seed that was run is in this folder; none was left out and none was chosen by its result"
-    ]
+    seeds_run: Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS)]
+    declaration: Declaration
 
     def to_toml(self) -> str:
         """The metadata as a TOML file; empty fields are left out."""

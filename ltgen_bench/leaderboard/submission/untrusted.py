@@ -18,8 +18,9 @@ from typing import Any
 
 from ltgen_bench.core.errors import RecordError
 from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES
+from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS
 
-MAX_FILES = 130  # 64 seeds with a record and a picture each, and two more
+MAX_FILES = 2 * MOST_SEEDS + 2  # a record and a picture each, and two more
 MAX_TEXT = 2000  # characters of any string in a record
 MAX_KEY = 200
 MAX_DEPTH = 24

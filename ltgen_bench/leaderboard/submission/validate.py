@@ -12,6 +12,7 @@ from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.record_files import parse_record
 from ltgen_bench.leaderboard.submission.departures import dataset_of, departures, unchecked
 from ltgen_bench.leaderboard.submission.metadata import SubmissionMetadata, parse_metadata
+from ltgen_bench.leaderboard.submission.terms import SEEDS_WANTED
 from ltgen_bench.leaderboard.submission.untrusted import (
     CHECKSUMS,
     FOLDER_NAME,
@@ -27,8 +28,6 @@ from ltgen_bench.leaderboard.submission.untrusted import (
     size_limit,
     text_problem,
 )
-
-SEEDS_WANTED = 3  # fewer are shown with their number and are not ranked
 
 
 @dataclass(frozen=True)
