@@ -24,16 +24,17 @@ def compare(
         list[Path], typer.Argument(help="Records, runs, or folders of runs; two or more records in all.")
     ],
 ) -> None:
-    """Mean and standard deviation over seeds by method, and paired differences to the first method.
+    """Mean and standard deviation over seeds by method, and differences to the first method.
 
-    Only records of the same data set, reference set and protocol are compared. A difference is marked * when the 95 %
-    interval of the paired differences over the common seeds leaves out 0.
+    Only records of the same data set, reference set and protocol are compared. A difference is marked * when it is
+    beyond the noise of the seeds, with all pairs of methods compared at once, as on the leaderboard. Seeds pair between
+    runs of this program only: for samples made elsewhere an equal seed means nothing.
 
     Example: ltgen-bench compare runs/digits-lt/ddpm runs/digits-lt/coral
     """
     from ltgen_bench.evaluation.record_files import read_record
-    from ltgen_bench.leaderboard.comparison import compare as compare_records
-    from ltgen_bench.leaderboard.comparison import metric_names
+    from ltgen_bench.leaderboard.side_by_side import compare as compare_records
+    from ltgen_bench.leaderboard.side_by_side import metric_names
 
     found = [file for path in records for file in _record_files(path)]
     if len(found) < 2:
@@ -60,7 +61,7 @@ def compare(
         cells = [_cell(row["metrics"][name], number) for row in result["methods"]]
         if any(cell != "-" for cell in cells):
             table.add_row(name, *cells)
-    print_tables([table, "* beyond noise: the 95 % interval of the paired differences over common seeds leaves out 0"])
+    print_tables([table, "* beyond noise: the 95 % interval, for all pairs of methods at once, leaves out 0"])
 
 
 def _record_files(path: Path) -> list[Path]:

@@ -32,7 +32,8 @@ class Protocol(BaseModel):
     training_images: Annotated[int, Field(gt=0)] | None = None
     # samples
     samples: _Count = 50_000
-    label_policy: Literal["uniform"] = "uniform"  # i.i.d. uniform over the classes, drawn from each sample's seed
+    # uniform: drawn for each sample, uniformly over the classes; equal: equally many of every class
+    label_policy: Literal["uniform", "equal"] = "uniform"
     sampler: SamplerName = SamplerName.DDPM  # what our own runs use unless their recipe says more
     sampler_steps: _Count = 1000
     clip_x0: bool = False

@@ -29,3 +29,16 @@ def uniform_labels(count: int, class_count: int, seed: int) -> np.ndarray:
     """
     generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "labels")))
     return np.floor(generator.random(count) * class_count).astype(np.int64)
+
+
+def equal_labels(count: int, class_count: int) -> np.ndarray:
+    """Labels of `count` samples, int64 (count,), with equally many of every class; the remainder by class index.
+
+    The classes take turns, so that the first n labels do not depend on `count`.
+    """
+    return np.arange(count, dtype=np.int64) % class_count
+
+
+def labels_by_policy(policy: str, count: int, class_count: int, seed: int) -> np.ndarray:
+    """The labels, int64 (count,), that a protocol's `label_policy` gives the samples of a run."""
+    return equal_labels(count, class_count) if policy == "equal" else uniform_labels(count, class_count, seed)

@@ -16,7 +16,7 @@ from ltgen_bench.core.choices import Group
 from ltgen_bench.core.config import RunConfig, build
 from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.protocol import PROTOCOLS
-from ltgen_bench.core.seeding import uniform_labels
+from ltgen_bench.core.seeding import equal_labels, labels_by_policy
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import HEADLINE_METRICS, MetricsPart, Record
 
@@ -228,9 +228,13 @@ def _labels(record: Record) -> Iterator[str]:
     if not record.samples.labelled:
         return
     if record.method.config is not None and record.seed is not None and total <= MAX_DERIVED_SAMPLES:
-        drawn = np.bincount(uniform_labels(total, len(counts), record.seed), minlength=len(counts))
+        policy = record.protocol.label_policy
+        drawn = np.bincount(labels_by_policy(policy, total, len(counts), record.seed), minlength=len(counts))
         if drawn.tolist() != counts:
             yield f"samples.class_counts are not those of the labels that seed {record.seed} draws"
+    elif record.protocol.label_policy == "equal":
+        if np.bincount(equal_labels(total, len(counts)), minlength=len(counts)).tolist() != counts:
+            yield f"samples.class_counts are not equal, as protocol {record.protocol.name} wants them"
     elif len(counts) > 1 and total > 0:
         from scipy.stats import chi2
 

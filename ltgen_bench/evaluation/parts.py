@@ -37,6 +37,7 @@ def metric_settings(protocol: Protocol) -> MetricSettings:
         kid_subset_size=protocol.kid_subset_size,
         kid_subsets=protocol.kid_subsets,
         seed=protocol.metric_seed,
+        fixed_class_counts=protocol.label_policy == "equal",
     )
 
 

@@ -9,37 +9,47 @@ RANKED_BY = "fid"
 
 @dataclass(frozen=True)
 class Column:
-    """A metric as a column; `title` may hold `{fid}`, the board's name of the Frechet distance."""
+    """A metric as a column; `title` may hold `{fid}`, the board's name of the Frechet distance.
+
+    Only columns with `bold` mark their best value: numbers that are better on their own account. Recall and its like
+    also grow with scattered samples, and the Inception Score knows no reference.
+    """
 
     key: str
     title: str
     higher_is_better: bool
     decimals: int
+    bold: bool = False
+    scale: float = 1.0  # what a value is multiplied by before it is shown
+
+    def named(self, fid: str) -> str:
+        """The title with the direction in which the number is better."""
+        return f"{self.title.format(fid=fid)} {'↑' if self.higher_is_better else '↓'}"
 
 
 MAIN_COLUMNS = (
-    Column("fid", "{fid}", False, 2),
-    Column("inception_score", "IS", True, 2),
-    Column("f8", "F8", True, 3),
+    Column("fid", "{fid}", False, 2, bold=True),
+    Column("label_accuracy", "Label accuracy", True, 3, bold=True),
+    Column("coverage", "Coverage", True, 3, bold=True),
+    Column("precision", "Precision", True, 3),
     Column("recall", "Recall", True, 3),
     Column("f1_8", "F1/8", True, 3),
-    Column("precision", "Precision", True, 3),
-    Column("groups.few.fid", "Tail {fid}", False, 2),
-    Column("groups.medium.fid", "Medium {fid}", False, 2),
-    Column("groups.many.fid", "Head {fid}", False, 2),
+    Column("f8", "F8", True, 3),
+    Column("inception_score", "IS", True, 2),
+    Column("groups.few.fid", "Tail {fid}", False, 2, bold=True),
+    Column("groups.medium.fid", "Medium {fid}", False, 2, bold=True),
+    Column("groups.many.fid", "Head {fid}", False, 2, bold=True),
+    Column("groups.few.label_accuracy", "Tail label accuracy", True, 3, bold=True),
     Column("groups.few.recall", "Tail recall", True, 3),
     Column("groups.medium.recall", "Medium recall", True, 3),
     Column("groups.many.recall", "Head recall", True, 3),
+    Column("memorisation.features.fraction", "Suspected copies", False, 3),
 )
 # Only in the CSV: a table on paper has no room for them.
 FURTHER_COLUMNS = (
-    Column("kid", "KID", False, 4),
+    Column("kid", "KID x 1000", False, 2, scale=1000.0),
     Column("density", "Density", True, 3),
-    Column("coverage", "Coverage", True, 3),
-    Column("label_accuracy", "Label accuracy", True, 3),
-    Column("groups.few.label_accuracy", "Tail label accuracy", True, 3),
     Column("groups.medium.label_accuracy", "Medium label accuracy", True, 3),
     Column("groups.many.label_accuracy", "Head label accuracy", True, 3),
-    Column("memorisation.features.fraction", "Suspected copies (features)", False, 4),
     Column("memorisation.pixels.fraction", "Suspected copies (pixels)", False, 4),
 )

@@ -1,118 +1,169 @@
-"""Records side by side: means and standard deviations over seeds, and whether two methods differ beyond noise."""
+"""Which methods differ beyond the noise of their seeds: one answer for the board and for `compare`.
+
+All pairs of methods are compared at once, so that of methods that are equal, however many there are, some pair is
+called different in at most 5 % of the boards (Tukey's studentized range). A seed's noise is measured on all methods
+together, for three seeds of one method say next to nothing about it; two methods whose own noise is larger are given
+theirs. Fréchet distances are compared by their ratio, for
+their noise grows with them. Where two methods ran with the same seeds, and those mean the same labels and the same
+initial noise, what they share is taken out (randomised blocks); elsewhere the seeds are independent samples.
+"""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ltgen_bench.core.choices import Group
-from ltgen_bench.core.errors import RecordError
-from ltgen_bench.core.storage import sha256_json
-from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
-from ltgen_bench.metrics import paired_difference
+import numpy as np
 
-GROUP_METRICS = ("fid", "recall", "label_accuracy")
+LEVEL = 0.95
+MOST_SEEDS = 200
 
 
 @dataclass(frozen=True)
-class Contender:
-    """All records of one method, by seed."""
+class Series:
+    """One method's values by seed; `pairs` says that an equal seed means equal labels and initial noise elsewhere."""
 
-    name: str
-    records: dict[int | None, Record]
+    values: Mapping[int, float]
+    pairs: bool
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds."""
+        return float(np.mean(list(self.values.values())))
 
 
-def contenders(records: Sequence[Record]) -> list[Contender]:
-    """Group records by method and configuration, in the order in which they come.
+@dataclass(frozen=True)
+class Difference:
+    """One method's mean minus another's, with its simultaneous interval.
 
-    Raises RecordError when they are of different data sets, reference sets or protocols, or a seed comes twice.
+    Arguments:
+        mean: the difference of the means.
+        low, high: the interval in the metric's units; of a ratio, times the other method's mean.
+        beyond_noise: whether the interval leaves out 0.
+        paired: whether what equal seeds share was taken out.
+        seeds_needed: seeds of each at which a difference of this size would be beyond noise; None above 200.
     """
-    first = records[0]
-    found: dict[tuple[str, str | None], Contender] = {}
-    for record in records:
-        for what, ours, theirs in (
-            ("data set", first.dataset.fingerprint, record.dataset.fingerprint),
-            ("reference set", first.dataset.reference.fingerprint, record.dataset.reference.fingerprint),
-            ("protocol", first.protocol_hash, record.protocol_hash),
-            ("set of feature weights", _weights(first), _weights(record)),
-        ):
-            if ours != theirs:
-                raise RecordError(
-                    f"records of another {what} cannot be compared: {first.method.name} has {ours[:10]} "
-                    f"({first.dataset.name}, {first.protocol.name}), {record.method.name} has {theirs[:10]} "
-                    f"({record.dataset.name}, {record.protocol.name})"
-                )
-        key = (record.method.name, record.method.config_hash)
-        contender = found.setdefault(key, Contender(record.method.title or record.method.name, {}))
-        if record.seed in contender.records:
-            seed = "no seed" if record.seed is None else f"the seed {record.seed}"
-            raise RecordError(
-                f"two records of {record.method.name} have {seed}; 'evaluate' tells models apart by --method-name and "
-                "runs of one model by --seed"
-            )
-        contender.records[record.seed] = record
-    names = [contender.name for contender in found.values()]
-    return [
-        Contender(f"{c.name} [{key[1]}]" if names.count(c.name) > 1 else c.name, c.records) for key, c in found.items()
-    ]
+
+    mean: float
+    low: float
+    high: float
+    beyond_noise: bool
+    paired: bool
+    seeds_needed: int | None
 
 
-def _weights(record: Record) -> str:
-    """The feature networks behind a record's numbers, as one hash."""
-    return sha256_json({role: part.model_dump() for role, part in record.extractors.items()})
+@dataclass(frozen=True)
+class _Noise:
+    """The variance of one value of one method, and its degrees of freedom."""
+
+    variance: float
+    dof: int
 
 
-def compare(records: Sequence[Record]) -> dict[str, Any]:
-    """Means, deviations and paired differences to the first method, as JSON values.
+def compare_all(series: Sequence[Series], *, ratio: bool = False) -> list[list[Difference | None]]:
+    """`result[i][j]` compares i with j; None where no noise could be measured, and on the diagonal.
 
-    Differences are taken over the seeds that both methods have, with Student's t interval at 95 %; `beyond_noise` is
-    null when there are fewer than two such seeds.
+    `ratio` is for positive numbers whose noise is proportional to them; where one is not positive, it has no effect.
     """
-    rivals = contenders(records)
-    rows = []
-    for rival in rivals:
-        row: dict[str, Any] = {"method": rival.name, "seeds": sorted(rival.records, key=str), "metrics": {}}
-        for name in metric_names():
-            values = [value for record in rival.records.values() if (value := _value(record, name)) is not None]
-            row["metrics"][name] = {
-                "n": len(values),
-                "mean": statistics.fmean(values) if values else None,
-                "std": statistics.stdev(values) if len(values) > 1 else None,
-                "difference": None if rival is rivals[0] else _difference(rival, rivals[0], name),
-            }
-        rows.append(row)
-    first = records[0]
-    return {"dataset": first.dataset.name, "protocol": first.protocol.name, "baseline": rivals[0].name, "methods": rows}
+    ratio = ratio and all(value > 0 for one in series for value in one.values.values())
+    values = [{seed: math.log(v) if ratio else v for seed, v in one.values.items()} for one in series]
+    result: list[list[Difference | None]] = [[None] * len(series) for _ in series]
+    apart = _independent_noise(values)
+    blocks = _blocks(series)
+    block_noise = {block: _block_noise([values[i] for i in members]) for block, members in blocks.items()}
+    block_of = {i: block for block, members in blocks.items() for i in members}
+    for i in range(len(series)):
+        for j in range(len(series)):
+            block = block_of.get(i)
+            paired = i != j and block is not None and block == block_of.get(j)
+            noise = block_noise[block] if paired and block is not None else apart
+            if i == j or noise is None or not values[i] or not values[j]:
+                continue
+            result[i][j] = _difference(series[i], series[j], values[i], values[j], noise, len(series), paired, ratio)
+    return result
 
 
-def metric_names() -> list[str]:
-    """The compared metrics; `few.fid` is a group's."""
-    return [*HEADLINE_METRICS, *(f"{group}.{name}" for group in Group for name in GROUP_METRICS)]
+def _blocks(series: Sequence[Series]) -> dict[tuple[int, ...], list[int]]:
+    """The methods that ran with the same seeds, two or more of each, by these seeds."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for i, one in enumerate(series):
+        if one.pairs and len(one.values) > 1:
+            found.setdefault(tuple(sorted(one.values)), []).append(i)
+    return {seeds: members for seeds, members in found.items() if len(members) > 1}
 
 
-def _value(record: Record, name: str) -> float | None:
-    return record.metrics.number(f"groups.{name}" if "." in name else name)
+def _independent_noise(values: Sequence[Mapping[int, float]]) -> _Noise | None:
+    """The variance of a value about its method's mean, over all methods."""
+    dof = sum(len(one) - 1 for one in values if one)
+    if dof < 2:
+        return None
+    squares = sum(float(np.var(list(one.values())) * len(one)) for one in values if one)
+    return _Noise(squares / dof, dof)
 
 
-def _difference(rival: Contender, baseline: Contender, name: str) -> dict[str, Any]:
-    pairs = []
-    for seed, record in rival.records.items():
-        other = baseline.records.get(seed)
-        if seed is None or other is None:
-            continue
-        ours, theirs = _value(record, name), _value(other, name)
-        if ours is not None and theirs is not None:
-            pairs.append((ours, theirs))
-    mean = statistics.fmean(a - b for a, b in pairs) if pairs else None
-    if len(pairs) < 2:
-        return {"n": len(pairs), "mean": mean, "low": None, "high": None, "beyond_noise": None}
-    found = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
-    return {
-        "n": len(pairs),
-        "mean": found.mean,
-        "low": found.interval.low,
-        "high": found.interval.high,
-        "beyond_noise": bool(found.beyond_noise),
-    }
+def _block_noise(values: Sequence[Mapping[int, float]]) -> _Noise | None:
+    """The residual variance of a table of methods (rows) and seeds (columns), both effects taken out."""
+    table = np.array([[one[seed] for seed in sorted(one)] for one in values])
+    rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
+    dof = (table.shape[0] - 1) * (table.shape[1] - 1)
+    return _Noise(float(np.square(rest).sum()) / dof, dof) if dof > 1 else None
+
+
+def _difference(
+    a: Series,
+    b: Series,
+    ours: Mapping[int, float],
+    theirs: Mapping[int, float],
+    noise: _Noise,
+    methods: int,
+    paired: bool,
+    ratio: bool,
+) -> Difference:
+    mean = float(np.mean(list(ours.values()))) - float(np.mean(list(theirs.values())))
+    variance = max(noise.variance * (1 / len(ours) + 1 / len(theirs)), _own_variance(ours, theirs, paired))
+    error = math.sqrt(variance)
+    half = critical_value(methods, noise.dof) * error
+    low, high = mean - half, mean + half
+    beyond = not low <= 0 <= high
+    if ratio:
+        low, high = (b.mean * math.expm1(edge) for edge in (low, high))
+    now = min(len(ours), len(theirs))
+    needed = _seeds_needed(abs(mean), _Noise(variance * now / 2, noise.dof), methods, now)
+    return Difference(a.mean - b.mean, low, high, beyond, paired, needed)
+
+
+def _own_variance(ours: Mapping[int, float], theirs: Mapping[int, float], paired: bool) -> float:
+    """The variance of the difference of the two means as these two methods alone show it; 0 with single seeds."""
+    if paired:
+        return float(np.var([ours[seed] - theirs[seed] for seed in ours], ddof=1)) / len(ours)
+    return sum(float(np.var(list(one.values()), ddof=1)) / len(one) for one in (ours, theirs) if len(one) > 1)
+
+
+def _seeds_needed(difference: float, noise: _Noise, methods: int, now: int) -> int | None:
+    """The smallest number of seeds of each at which `difference` would be beyond noise of this size."""
+    for seeds in range(2, MOST_SEEDS + 1):
+        dof = max(2, round(noise.dof * (seeds - 1) / max(1, now - 1)))
+        if difference > critical_value(methods, dof) * math.sqrt(2 * noise.variance / seeds):
+            return seeds
+    return None
+
+
+@functools.lru_cache(maxsize=4096)
+def critical_value(methods: int, dof: int) -> float:
+    """How many standard errors a difference must exceed where `methods` are compared with each other."""
+    from scipy.stats import studentized_range, t
+
+    if methods <= 2:
+        return float(t.ppf((1 + LEVEL) / 2, dof))
+    return float(studentized_range.ppf(LEVEL, methods, min(dof, 100_000))) / math.sqrt(2)
+
+
+def rank_ranges(differences: Sequence[Sequence[Difference | None]]) -> list[tuple[int, int]]:
+    """The best and the worst rank of every method that the differences leave open; a lower value is a better one."""
+    ranges = []
+    for row in differences:
+        sure = [gap.mean for gap in row if gap is not None and gap.beyond_noise]
+        ranges.append((1 + sum(gap > 0 for gap in sure), len(row) - sum(gap < 0 for gap in sure)))
+    return ranges

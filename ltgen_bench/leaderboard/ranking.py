@@ -8,7 +8,8 @@ import pandas as pd
 
 from ltgen_bench.leaderboard.collect import Board, Entry
 from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, RANKED_BY, Column
-from ltgen_bench.metrics import SeedDifference, paired_difference
+from ltgen_bench.leaderboard.comparison import Difference, Series, compare_all, rank_ranges
+from ltgen_bench.leaderboard.side_by_side import pairs_by_seed
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,10 @@ class Row:
 
     entry: Entry
     rank: int | None
+    rank_range: tuple[int, int] | None  # the ranks that the noise of the seeds leaves open; None without a rank
     mean: dict[str, float | None]
     std: dict[str, float | None]  # sample standard deviation over seeds; None with one seed
-    difference: SeedDifference | None  # to `baseline`'s row, over shared seeds; None where seeds do not pair
+    difference: Difference | None  # to the first ranked row; None where no noise could be measured
 
 
 def rows(board: Board) -> list[Row]:
@@ -41,7 +43,10 @@ def rows(board: Board) -> list[Row]:
         return (not entry.comparable or mean is None, float("inf") if mean is None else mean, entry.name)
 
     ordered = sorted(board.entries, key=place)
-    first = next((entry for entry in ordered if not place(entry)[0] and _pairs(entry)), None)
+    ranked = [entry for entry in ordered if not place(entry)[0]]
+    gaps = compare_all([series(entry) for entry in ranked], ratio=True)
+    ranges = dict(zip((entry.name for entry in ranked), rank_ranges(gaps), strict=True))
+    to_first = {entry.name: row[0] for entry, row in zip(ranked, gaps, strict=True)}
     decimals = shown_decimals(board, MAIN_COLUMNS[0], [means[entry.name][RANKED_BY] for entry in ordered])
     result: list[Row] = []
     for position, entry in enumerate(ordered, start=1):
@@ -51,8 +56,11 @@ def rows(board: Board) -> list[Row]:
             above = result[-1].mean[RANKED_BY]
             if above is not None and f"{above:.{decimals}f}" == f"{mean:.{decimals}f}":
                 rank = result[-1].rank  # what is shown alike is ranked alike
-        difference = None if first is None or entry is first else seed_difference(entry, first)
-        result.append(Row(entry, rank, means[entry.name], stds[entry.name], difference))
+        difference = to_first.get(entry.name)
+        if rank is None and mean is not None and ranked:
+            # a row without a rank must not change what is said of the ranked ones
+            difference = compare_all([series(other) for other in (*ranked, entry)], ratio=True)[-1][0]
+        result.append(Row(entry, rank, ranges.get(entry.name), means[entry.name], stds[entry.name], difference))
     return result
 
 
@@ -71,25 +79,14 @@ def _summary(board: Board) -> pd.DataFrame:
 
 
 def baseline(ordered: list[Row]) -> Row | None:
-    """The row that the others' differences are to: the first ranked one whose seeds can pair."""
-    return next((row for row in ordered if row.rank is not None and _pairs(row.entry)), None)
+    """The row that the others' differences are to: the first ranked one."""
+    return next((row for row in ordered if row.rank is not None), None)
 
 
-def _pairs(entry: Entry) -> bool:
-    return entry.n > 1 and entry.submission.first.method.config is not None
-
-
-def seed_difference(a: Entry, b: Entry, key: str = RANKED_BY) -> SeedDifference | None:
-    """The paired difference of two entries in a metric, a minus b; None where their seeds do not pair.
-
-    Seeds pair when both ran here with the same ones: an equal seed then means equal labels and equal initial noise.
-    """
-    if set(a.records) != set(b.records) or not (_pairs(a) and _pairs(b)):
-        return None
-    ours, theirs = a.values(key), b.values(key)
-    if any(value is None for value in (*ours, *theirs)):
-        return None
-    return paired_difference([float(v or 0) for v in ours], [float(v or 0) for v in theirs])
+def series(entry: Entry, key: str = RANKED_BY) -> Series:
+    """An entry's values of a metric by seed, as they are compared."""
+    values = {seed: value for seed, value in zip(entry.records, entry.values(key), strict=True) if value is not None}
+    return Series(values, pairs_by_seed(entry.submission.first))
 
 
 def shown_decimals(board: Board, column: Column, means: list[float | None]) -> int:
@@ -105,7 +102,7 @@ def best(column: Column, shown: list[str], ordered: list[Row]) -> set[int]:
         for index, row in enumerate(ordered)
         if row.rank is not None and row.mean[column.key] is not None
     ]
-    if len(values) < 2:
+    if len(values) < 2 or not column.bold:
         return set()
     chosen = (max if column.higher_is_better else min)(values, key=lambda pair: pair[0] or 0.0)
     winner = shown[chosen[1]].split(" ")[0]

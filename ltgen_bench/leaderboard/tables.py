@@ -10,6 +10,8 @@ import tabulate as tabulate_module
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board
 from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column
+from ltgen_bench.leaderboard.comparison import MOST_SEEDS, Difference
+from ltgen_bench.leaderboard.how import how_made, in_words
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
 
 MISSING = "–"
@@ -26,7 +28,7 @@ def board_markdown(board: Board, ordered: list[Row]) -> str:
         links.append(" ".join(f"[{seed}]({folder}/{seed}.json)" for seed in row.entry.records))
         recipes.append(_recipe_link(board, row))
     frame["Records"], frame["Recipe"] = links, recipes
-    return markdown_table(frame, left=("Method", "Status", "Records", "Recipe"))
+    return markdown_table(frame, left=("Method", "Status", "How", "Records", "Recipe"))
 
 
 def _recipe_link(board: Board, row: Row) -> str:
@@ -40,7 +42,7 @@ def board_latex(board: Board, ordered: list[Row]) -> str:
     """The board's table as a LaTeX `tabular` with `booktabs` rules, to be `\\input` into a paper."""
     frame = _frame(board, ordered, bold=lambda cell: rf"\textbf{{{cell}}}", escape=text.latex)
     frame.columns = pd.Index([text.latex(column) for column in frame.columns])
-    body = frame.to_latex(index=False, escape=False, column_format="rll" + "r" * (len(frame.columns) - 3))
+    body = frame.to_latex(index=False, escape=False, column_format="rll" + "r" * (len(frame.columns) - 4) + "l")
     head = (
         f"% {board.dataset}, protocol {board.protocol} ({board.record.protocol_hash})\n"
         "% made by ltgen-bench leaderboard build; needs \\usepackage{booktabs}\n"
@@ -51,7 +53,14 @@ def board_latex(board: Board, ordered: list[Row]) -> str:
 def board_csv(board: Board, ordered: list[Row]) -> str:
     """The board's numbers without rounding for the eye: mean and standard deviation of every metric."""
     table: dict[str, list[object]] = {
+        "dataset": [board.dataset] * len(ordered),
+        "protocol": [board.protocol] * len(ordered),
+        "protocol_hash": [board.record.protocol_hash] * len(ordered),
+        "extractor": [board.record.protocol.extractor] * len(ordered),
+        "reference": [board.record.dataset.reference.name] * len(ordered),
         "rank": [row.rank for row in ordered],
+        "best_rank": [row.rank_range and row.rank_range[0] for row in ordered],
+        "worst_rank": [row.rank_range and row.rank_range[1] for row in ordered],
         "submission": [row.entry.name for row in ordered],
         "method": [row.entry.method for row in ordered],
         "status": [row.entry.status for row in ordered],
@@ -61,7 +70,10 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
     for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS):
         table[f"{column.key}.mean"] = [row.mean[column.key] for row in ordered]
         table[f"{column.key}.std"] = [row.std[column.key] for row in ordered]
-    frame = pd.DataFrame(table).astype({"rank": "Int64"})
+    made = [how_made(list(row.entry.records.values())) for row in ordered]
+    for key in made[0]:
+        table[f"how.{key}"] = [one[key] for one in made]
+    frame = pd.DataFrame(table).astype({"rank": "Int64", "best_rank": "Int64", "worst_rank": "Int64"})
     # A spreadsheet would evaluate a cell that starts like a formula, and the text comes from a submitter.
     frame["method"] = [f"'{m}" if str(m).startswith(("=", "+", "-", "@")) else m for m in frame["method"]]
     result: str = frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
@@ -69,30 +81,40 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
 
 
 def differences_markdown(board: Board, ordered: list[Row]) -> str:
-    """Every row's paired difference to the first that can have one; empty when no two rows pair."""
+    """Every row's difference to the first ranked one; empty where no two rows have one."""
     first = baseline(ordered)
     if first is None or all(row.difference is None for row in ordered):
         return ""
     cells = []
     for row in ordered:
-        gap = row.difference
         if row is first:
             continue
+        name, gap = text.markdown(row.entry.method), row.difference
         if gap is None:
-            why = "seeds do not pair" if row.entry.n > 1 else "one seed"
-            cells.append((text.markdown(row.entry.method), MISSING, MISSING, why))
+            cells.append((name, MISSING, MISSING, "no noise could be measured", MISSING))
             continue
-        cells.append(
-            (
-                text.markdown(row.entry.method),
-                f"{gap.mean:+.3f} ± {gap.std:.3f}",
-                f"{gap.interval.low:+.3f} … {gap.interval.high:+.3f}",
-                "beyond noise" if gap.beyond_noise else "within noise",
-            )
-        )
+        words = "beyond noise" if gap.beyond_noise else "within noise"
+        words += "" if gap.paired else ", seeds do not pair"
+        more = more_seeds(gap, row.entry.n)
+        cells.append((name, f"{gap.mean:+.2f}", f"{gap.low:+.2f} … {gap.high:+.2f}", words, more))
     label = f"{board.fid_label} minus {first.entry.method}'s"
-    frame = pd.DataFrame(cells, columns=["Method", label, "95 % interval", "Difference"])
-    return markdown_table(frame, left=("Method", "Difference"))
+    columns = ["Method", label, "95 % interval, all pairs at once", "Difference", "More seeds to tell them apart"]
+    return markdown_table(pd.DataFrame(cells, columns=columns), left=("Method", "Difference"))
+
+
+def more_seeds(gap: Difference, seeds: int) -> str:
+    """How many more seeds of each row would put a difference of this size beyond noise."""
+    if gap.beyond_noise:
+        return MISSING
+    return f"over {MOST_SEEDS}" if gap.seeds_needed is None else str(max(1, gap.seeds_needed - seeds))
+
+
+def shown_rank(row: Row) -> str:
+    """The rank, or the ranks that noise leaves open, as in `1–4`."""
+    if row.rank is None or row.rank_range is None:
+        return MISSING
+    best_rank, worst_rank = row.rank_range
+    return str(best_rank) if best_rank == worst_rank else f"{best_rank}–{worst_rank}"
 
 
 def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) -> pd.DataFrame:
@@ -100,7 +122,7 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
     assert callable(bold)
     assert callable(escape)
     table: dict[str, list[str]] = {
-        "Rank": [MISSING if row.rank is None else str(row.rank) for row in ordered],
+        "Rank": [escape(shown_rank(row)) for row in ordered],
         "Method": [escape(row.entry.method) for row in ordered],
         "Status": [row.entry.status_text for row in ordered],
         "n": [str(row.entry.n) for row in ordered],
@@ -109,9 +131,10 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
         cells = shown_cells(board, column, ordered)
         for index in best(column, cells, ordered):
             cells[index] = bold(cells[index])
-        table[column.title.format(fid=board.fid_label)] = [
+        table[column.named(board.fid_label)] = [
             cell.replace("±", r"$\pm$") if escape is text.latex else cell for cell in cells
         ]
+    table["How"] = [escape(in_words(how_made(list(row.entry.records.values())))) for row in ordered]
     return pd.DataFrame(table)
 
 
@@ -120,7 +143,7 @@ def shown_cells(board: Board, column: Column, ordered: list[Row]) -> list[str]:
     decimals = shown_decimals(board, column, [row.mean[column.key] for row in ordered])
     cells = []
     for row in ordered:
-        mean, std = row.mean[column.key], row.std[column.key]
+        mean, std = (None if v is None else v * column.scale for v in (row.mean[column.key], row.std[column.key]))
         if mean is None:
             cells.append(MISSING)
         else:
@@ -169,8 +192,9 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
         board_markdown(board, ordered),
         (
             "Mean ± standard deviation over n seeds. "
-            f"Lower is better where a column says {text.markdown(board.fid_label)}, higher in all others. "
-            f"Ranked by mean {text.markdown(board.fid_label)}; **bold**: best among ranked rows. "
+            f"↓: lower is better, ↑: higher is better. Ordered by mean {text.markdown(board.fid_label)}; a rank like "
+            "1–4 says that the noise of the seeds leaves these ranks open. **Bold**: best among ranked rows, in the "
+            "columns whose numbers mean better on their own. "
             + (
                 "Rows without a rank are not verified, have fewer than three seeds, or are unconditional. "
                 if unranked
@@ -184,7 +208,9 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
             "## How sure is the order?",
             differences,
             (
-                "Paired over equal seeds, Student's t; not corrected for the number of rows. "
+                "All pairs of ranked rows are compared at once (Tukey's range on the logarithm of the distance, noise "
+                "measured on all rows together, what equal seeds share taken out where seeds pair): of equal methods, "
+                "some pair is called different in at most 5 % of such boards. "
                 "*Within noise*: other seeds could turn the order round."
             ),
         ]

@@ -34,7 +34,7 @@ from ltgen_bench.metrics.precision_recall import (
 from ltgen_bench.metrics.settings import MetricSettings
 from ltgen_bench.metrics.suite.compute import METRIC_NAMES, check_metric_names, compute_metrics
 from ltgen_bench.metrics.suite.report import MetricReport
-from ltgen_bench.metrics.uncertainty import Interval, SeedDifference, paired_difference
+from ltgen_bench.metrics.uncertainty import Interval
 
 __all__ = [
     "GROUP_NAMES",
@@ -51,7 +51,6 @@ __all__ = [
     "MetricSettings",
     "NearestTraining",
     "PRDScores",
-    "SeedDifference",
     "StatisticsAccumulator",
     "check_metric_names",
     "compute_metrics",
@@ -68,7 +67,6 @@ __all__ = [
     "memorisation_scores",
     "nearest_in_features",
     "nearest_in_pixels",
-    "paired_difference",
     "per_class_fid",
     "per_class_kid",
     "per_class_manifold_scores",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 
 from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
+from ltgen_bench.metrics.numerics.content_order import content_order
+from ltgen_bench.metrics.uncertainty import StandardError, residuals
 
 _ROWS_PER_BLOCK = 2048
 # Sets that span more than this are multiplied in float64, because float32 products could overflow.
@@ -81,13 +84,18 @@ def _kernel_sum(x: _Centred, y: _Centred) -> float:
     return float(total / dimension**3)
 
 
-def kid(x: FloatArray, y: FloatArray, *, subset_size: int, subsets: int, seed: int) -> tuple[float, float | None]:
+def kid(
+    x: FloatArray, y: FloatArray, *, subset_size: int, subsets: int, seed: int, by_content: bool = False
+) -> tuple[float, float | None]:
     """KID: mean and standard deviation (n denominator) of the squared MMD over random subsets of both sets.
 
+    `by_content` draws the subsets from the rows in `content_order`, so that the order of a file does not matter.
     x (n, D), y (m, D); `subsets` draws of min(`subset_size`, n, m) rows without replacement. The deviation is that of
     one subset, not of the mean; None where there is one subset only. Raises `SamplesError` as `squared_mmd`.
     """
     size = min(subset_size, len(x), len(y))
+    if by_content:
+        x, y = x[content_order(x)], y[content_order(y)]
     generator = np.random.default_rng(seed)
     values = []
     for _ in range(subsets):
@@ -97,6 +105,36 @@ def kid(x: FloatArray, y: FloatArray, *, subset_size: int, subsets: int, seed: i
         if size == len(x) == len(y):
             break  # every further draw would be the same set
     return float(np.mean(values)), float(np.std(values)) if len(values) > 1 else None
+
+
+def kid_error(
+    x: FloatArray, y: FloatArray, strata: IntArray | None, *, subset_size: int, subsets: int, subset_std: float | None
+) -> StandardError:
+    """The standard error of `kid` when x (n, D) is drawn anew and y (m, D) stays.
+
+    From at most `_ROWS_PER_BLOCK` rows of each: the variance of the projection 2 (E k(x, x') - E k(x, y)), less what
+    the noise of its own estimate adds, and the second-order term of a U-statistic (Serfling 1980, Section 5.2). To
+    that comes the variance of the subsets' mean, `subset_std` being the deviation of one.
+    """
+    rows = content_order(x)[:_ROWS_PER_BLOCK]
+    sample = x[rows].astype(np.float64)
+    others = y[content_order(y)[:_ROWS_PER_BLOCK]].astype(np.float64)
+    count, dimension = len(sample), sample.shape[1]
+    within = (sample @ sample.T / dimension + 1) ** 3
+    np.fill_diagonal(within, 0)
+    means = within.sum(axis=1) / (count - 1)
+    projection = means - ((sample @ others.T / dimension + 1) ** 3).mean(axis=1)
+    labels = None if strata is None else strata[rows]
+    rest, dof = residuals(2 * projection, labels)
+    np.fill_diagonal(within, means)
+    centred = residuals(residuals(within, labels)[0].T, labels)[0]
+    np.fill_diagonal(centred, 0)
+    second = float(np.square(centred).sum()) / (count * (count - 1))
+    first = max(0.0, float(rest @ rest) / dof - 4 * second / count)
+    variance = first / len(x) + 2 * second / len(x) ** 2
+    if subset_std is not None:
+        variance += subset_std**2 / subsets * max(0.0, 1 - subset_size / len(x))
+    return StandardError(math.sqrt(variance), "projection of the U-statistic", dof)
 
 
 def per_class_kid(

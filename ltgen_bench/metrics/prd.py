@@ -14,6 +14,7 @@ import numpy as np
 
 from ltgen_bench.core.errors import ConfigError, SamplesError, did_you_mean
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
+from ltgen_bench.metrics.numerics.content_order import content_order
 from ltgen_bench.metrics.numerics.prd_seeding import seed_centres
 from ltgen_bench.metrics.settings import PRD_CLUSTERINGS
 
@@ -95,22 +96,6 @@ class PRDScores:
     f_beta_std: float
     f_inverse_beta_std: float
     clusterings: tuple[Clustering, ...]
-
-
-def content_order(features: FloatArray) -> IntArray:
-    """Row numbers (N,) in an order that depends on what the rows (N, D) hold and not on where they stand.
-
-    Rows are sorted by a 64-bit hash of their bytes (a sum with odd random factors modulo 2^64, so exact). Rows of equal
-    content are interchangeable.
-    """
-    words = np.ascontiguousarray(features).view(np.uint32)
-    factors = np.random.default_rng(0).integers(2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
-    keys = np.empty(len(words), np.uint64)
-    for start in range(0, len(words), _ROWS_PER_BLOCK):
-        block = words[start : start + _ROWS_PER_BLOCK].astype(np.uint64)
-        block *= factors
-        keys[start : start + _ROWS_PER_BLOCK] = block.sum(axis=1)
-    return np.argsort(keys, kind="stable").astype(np.int64)
 
 
 def centred_union(

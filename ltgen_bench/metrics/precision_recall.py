@@ -53,6 +53,9 @@ class ManifoldScores:
         reference_inside: (N,) bool, its mean is the recall.
         generated_density: (M,) float64, its mean is the density.
         reference_covered: (N,) bool, its mean is the coverage.
+        reference_counts: (N,) int64, the generated samples in every reference ball.
+        reference_sets: (N,) int64, a hash of which samples these are.
+        reference_single: (N,) int64, the row of the sample in a ball that holds one; any row else.
     """
 
     precision: float
@@ -63,6 +66,9 @@ class ManifoldScores:
     reference_inside: BoolArray
     generated_density: Float64Array
     reference_covered: BoolArray
+    reference_counts: IntArray
+    reference_sets: IntArray
+    reference_single: IntArray
 
 
 def squared_radii(x: FloatArray, k: int, *, device: str = "cpu") -> Float64Array:
@@ -112,17 +118,21 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
     fake_radii = _squared_radii(generated, fake, k, device)[fake.first]
     balls = np.zeros(len(fake), dtype=np.int64)  # reference balls around every generated point
     inside = np.zeros(len(real), dtype=bool)  # reference points inside a generated ball
-    covered = np.zeros(len(real), dtype=bool)  # reference balls with a generated point in them
+    held = np.zeros(len(real), dtype=np.int64)  # generated samples in every reference ball
+    sets, single = np.zeros((2, len(real)), dtype=np.int64)  # a hash of which they are; one of them
+    keys = np.random.default_rng(0).integers(2**62, size=len(fake), dtype=np.int64)  # sums of them wrap round
     with exact_float32():
         for rows, columns, distances in _pairs_by_tiles(real.points, fake.points, real_radii, fake_radii, device):
             in_real = distances <= real_radii[rows]
             in_fake = distances <= fake_radii[columns]
             np.add.at(balls, columns[in_real], real.weights[rows[in_real]])
-            covered[rows[in_real]] = True
+            np.add.at(held, rows[in_real], fake.weights[columns[in_real]])
+            np.add.at(sets, rows[in_real], keys[columns[in_real]])
+            single[rows[in_real]] = fake.first[columns[in_real]]
             inside[rows[in_fake]] = True
     generated_balls = balls[fake.index]
     generated_inside, reference_inside = generated_balls > 0, inside[real.index]
-    reference_covered = covered[real.index]
+    reference_covered = held[real.index] > 0
     return ManifoldScores(
         precision=float(generated_inside.mean()),
         recall=float(reference_inside.mean()),
@@ -132,6 +142,9 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
         reference_inside=reference_inside,
         generated_density=generated_balls / k,
         reference_covered=reference_covered,
+        reference_counts=held[real.index],
+        reference_sets=sets[real.index],
+        reference_single=single[real.index],
     )
 
 

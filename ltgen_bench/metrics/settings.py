@@ -25,9 +25,11 @@ class MetricSettings:
         kid_subset_size, kid_subsets: size and number of the random subsets of KID.
         seed: every random choice of every metric derives from it.
         confidence_level: of the intervals, between 0 and 1.
-        bootstrap_replicates: resamples for means of per-sample values; 0 switches the intervals off.
-        prd_bootstrap_replicates: resamples for F8 and F1/8, each of which costs a PRD curve a run.
-        fid_jackknife_groups: folds of the delete-a-group jackknife for FID; 0 switches its interval off.
+        intervals: whether to compute them.
+        fixed_class_counts: the samples were not given random labels but a fixed number in every class; the intervals
+            then leave out what random labels would add.
+        by_content: random parts of the samples (of KID and the Inception Score) are drawn from an order that depends
+            on their content, so that the order in a file does not matter.
         fid_infinity: also extrapolate FID to infinitely many samples.
         memorisation_quantile: the threshold is this quantile of the held-out images' nearest distances.
     """
@@ -43,9 +45,9 @@ class MetricSettings:
     kid_subsets: int = 100
     seed: int = 0
     confidence_level: float = 0.95
-    bootstrap_replicates: int = 1000
-    prd_bootstrap_replicates: int = 50
-    fid_jackknife_groups: int = 10
+    intervals: bool = True
+    fixed_class_counts: bool = False
+    by_content: bool = False
     fid_infinity: bool = False
     memorisation_quantile: float = 0.01
 
@@ -57,11 +59,8 @@ class MetricSettings:
         for name in ("prd_angles", "kid_subset_size"):
             if getattr(self, name) < 2:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 2")
-        for name in ("seed", "bootstrap_replicates", "prd_bootstrap_replicates"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
-        if self.fid_jackknife_groups < 0 or self.fid_jackknife_groups == 1:
-            raise ConfigError(f"fid_jackknife_groups = {self.fid_jackknife_groups}: must be 0 (off) or at least 2")
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed}: must be 0 or more")
         if not 1 < self.prd_beta <= MAX_PRD_BETA:
             raise ConfigError(
                 f"prd_beta = {self.prd_beta}: must be greater than 1, so that F_beta weighs recall, and at most "

@@ -173,6 +173,7 @@ class Run:
             key=key,
             batch_size=self.config.execution.sampling_batch_size,
             labelled=self.config.sampling.labelled,
+            label_policy=self.config.protocol.label_policy,
             progress=self.progress if world.is_main else None,
             world=world,
         )
@@ -185,6 +186,8 @@ class Run:
             "count": count,
             "seed": seed,
         }
+        if self.config.protocol.label_policy != "uniform":
+            value["labels"] = self.config.protocol.label_policy
         return sha256_json(value)[:16]
 
     def evaluate(self, samples: Samples, method: Method) -> Record:

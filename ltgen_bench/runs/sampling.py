@@ -16,7 +16,7 @@ from ltgen_bench.core.distributed import World
 from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.core.plugins import author_code, where_defined
 from ltgen_bench.core.progress import Progress
-from ltgen_bench.core.seeding import sample_seeds, uniform_labels
+from ltgen_bench.core.seeding import labels_by_policy, sample_seeds
 from ltgen_bench.evaluation.samples import Samples, read_samples, write_samples
 from ltgen_bench.methods import Method
 
@@ -32,11 +32,12 @@ def sample_to_file(
     key: str,
     batch_size: int,
     labelled: bool = True,
+    label_policy: str = "uniform",
     progress: Progress | None = None,
     world: World | None = None,
     advice: str = "try a smaller --set execution.sampling_batch_size",
 ) -> Samples:
-    """Draw `count` images with uniform labels into `path`, resuming from the shards of an interrupted run.
+    """Draw `count` images with labels by `label_policy` into `path`, resuming from the shards of an interrupted run.
 
     Labels and images depend on the seed and the sample's index only: not on `batch_size`, not on the number of
     processes (exactly so on the CPU; on a GPU up to its choice of kernels). `key` names the model and the sampler's
@@ -46,7 +47,7 @@ def sample_to_file(
     world = world or World()
     progress = progress or Progress()
     shards = path.parent / f".{path.stem}-shards-{key}"
-    labels = uniform_labels(count, method.spec.class_count, seed)
+    labels = labels_by_policy(label_policy, count, method.spec.class_count, seed)
     todo = _gaps(_done(shards), count)
     batches = [
         range(start, min(start + batch_size, gap.stop))

@@ -14,6 +14,7 @@ from ltgen_bench.evaluation.report.tables import number
 from ltgen_bench.leaderboard.build import recipe_toml
 from ltgen_bench.leaderboard.collect import Board, Entry
 from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column
+from ltgen_bench.leaderboard.how import how_made, in_words
 from ltgen_bench.leaderboard.published import PublishedRow
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows
 from ltgen_bench.leaderboard.reported import cells_of, conflicts, origins
@@ -24,13 +25,16 @@ from ltgen_bench.leaderboard.site.charts import (
     class_chart,
     head_tail_chart,
 )
-from ltgen_bench.leaderboard.tables import shown_cells, suspected_copies
+from ltgen_bench.leaderboard.tables import more_seeds, shown_cells, shown_rank, suspected_copies
 
 _BY_KEY = {column.key: column for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)}
 # Column groups of the table on the page: a heading over some columns.
 LAYOUT = (
-    ("All classes", ("fid", "inception_score", "f8", "recall", "f1_8", "precision")),
-    ("Tail", ("groups.few.fid", "groups.few.recall")),
+    (
+        "All classes",
+        ("fid", "label_accuracy", "coverage", "precision", "recall", "f1_8", "f8", "inception_score"),
+    ),
+    ("Tail", ("groups.few.fid", "groups.few.label_accuracy", "groups.few.recall")),
     ("Medium", ("groups.medium.fid", "groups.medium.recall")),
     ("Head", ("groups.many.fid", "groups.many.recall")),
 )
@@ -52,8 +56,10 @@ class PageRow:
 
     row: Row
     cells: list[Cell] = field(default_factory=list)
+    rank: str = ""
     difference: str = ""
     copies: str = ""
+    how: str = ""
 
     @property
     def entry(self) -> Entry:
@@ -66,7 +72,14 @@ def board_context(board: Board) -> dict[str, Any]:
     ordered = rows(board)
     first = baseline(ordered)
     page_rows = [
-        PageRow(row, difference=_difference(board, row, first), copies=suspected_copies(row)) for row in ordered
+        PageRow(
+            row,
+            rank=shown_rank(row),
+            difference=_difference(board, row, first),
+            copies=suspected_copies(row),
+            how=in_words(how_made(list(row.entry.records.values()))),
+        )
+        for row in ordered
     ]
     headings: list[dict[str, Any]] = []
     for heading, keys in LAYOUT:
@@ -108,10 +121,10 @@ def _difference(board: Board, row: Row, first: Row | None) -> str:
     if row.difference is None or first is None:
         return ""
     gap = row.difference
-    words = "beyond noise" if gap.beyond_noise else "within noise"
+    words = "beyond noise" if gap.beyond_noise else f"within noise ({more_seeds(gap, row.entry.n)} more seeds needed)"
     return (
-        f"{board.fid_label} {gap.mean:+.3f} to {first.entry.method}, 95 % interval {gap.interval.low:+.3f} to "
-        f"{gap.interval.high:+.3f}: {words}"
+        f"{board.fid_label} {gap.mean:+.2f} to {first.entry.method}, simultaneous 95 % interval {gap.low:+.2f} to "
+        f"{gap.high:+.2f}: {words}"
     )
 
 

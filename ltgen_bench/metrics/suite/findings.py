@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,7 @@ from ltgen_bench.metrics.memorisation import MemorisationInputs, MemorisationSco
 from ltgen_bench.metrics.numerics.statistics import GaussianStatistics
 from ltgen_bench.metrics.settings import MetricSettings
 from ltgen_bench.metrics.suite.report import MetricReport
-from ltgen_bench.metrics.uncertainty import Interval
+from ltgen_bench.metrics.uncertainty import Interval, StandardError
 
 # The JSON keys that a metric name stands for.
 _KEYS = {
@@ -50,9 +51,11 @@ class Findings:
     values: dict[str, Any] = field(default_factory=dict)
     per_class: dict[str, list[Any]] = field(default_factory=dict)
     by_group: dict[str, dict[str, Any]] = field(default_factory=dict)
-    confidence: dict[str, Interval] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     memorisation_scores: dict[str, MemorisationScores] = field(default_factory=dict)
+    errors: dict[str, StandardError] = field(default_factory=dict)
+    least: dict[str, float] = field(default_factory=dict)
+    share_counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.by_group = {name: {} for name in self.groups}
@@ -92,18 +95,38 @@ class Findings:
             mean = mean_of(values, classes)
             self.set_group(group, f"mean_class_{key}", mean, f"a class of the group has no {key}: see per_class.{key}")
 
-    def bootstrap(self, key: str, values: NDArray[Any], labels: IntArray | None) -> None:
-        """The interval of the mean of per-sample `values` under `key`, and those of the groups."""
-        settings = self.settings
-        if settings.bootstrap_replicates < 2:
+    @property
+    def strata(self) -> IntArray | None:
+        """The labels where every class has a fixed number of samples; None where sampling again draws them anew."""
+        return self.generated.labels if self.settings.fixed_class_counts else None
+
+    def note_error(self, key: str, error: StandardError | None, *, least: float = -math.inf) -> None:
+        """Keep the standard error of a number that cannot fall below `least`; its interval is made at the end."""
+        if error is not None and self.settings.intervals:
+            self.errors[key] = error
+            self.least[key] = least
+
+    def note_share(self, key: str, error: StandardError | None, count: int) -> None:
+        """Keep the standard error of a share of `count` samples or images."""
+        if error is not None and self.settings.intervals:
+            self.errors[key] = error
+            self.share_counts[key] = count
+
+    def note_means(self, key: str, values: NDArray[Any], *, shares: bool) -> None:
+        """The standard errors of the mean of per-sample `values` (N,) over all samples and over every group."""
+        if not self.settings.intervals:
             return
-        options: dict[str, Any] = {"replicates": settings.bootstrap_replicates, "level": settings.confidence_level}
-        self.confidence[key] = uncertainty.bootstrap_mean(values, labels, seed=settings.seed, **options)
-        for group, classes in self.groups.items():
-            inside = np.isin(labels, classes) if labels is not None else np.zeros(0, dtype=bool)
-            if inside.any() and labels is not None:
-                interval = uncertainty.bootstrap_mean(values[inside], labels[inside], seed=settings.seed, **options)
-                self.confidence[f"groups.{group}.{key}"] = interval
+        labels, strata = self.generated.labels, self.strata
+        places: list[tuple[str, NDArray[np.bool_]]] = [(key, np.ones(len(values), dtype=bool))]
+        if labels is not None:
+            places += [(f"groups.{g}.{key}", np.isin(labels, classes)) for g, classes in self.groups.items()]
+        for name, inside in places:
+            if inside.sum() >= 2:
+                error = uncertainty.error_of_mean(values[inside], None if strata is None else strata[inside])
+                if shares:
+                    self.note_share(name, error, int(inside.sum()))
+                else:
+                    self.note_error(name, error, least=0.0)
 
     def group_means(self, key: str, values: NDArray[Any], labels: IntArray | None) -> None:
         """The mean of per-sample `values` in every group."""
@@ -154,7 +177,41 @@ def finish(findings: Findings) -> MetricReport:
         per_class=findings.per_class or None,
         groups=groups or None,
         head_tail_gap=gap,
-        confidence=findings.confidence,
+        confidence=_intervals(findings, gap or {}),
         notes=findings.notes,
         memorisation_scores=findings.memorisation_scores,
     )
+
+
+def _intervals(findings: Findings, gap: dict[str, float]) -> dict[str, Interval]:
+    """The interval of every number with a standard error, and of the gaps between two of them."""
+    level = findings.settings.confidence_level
+    found: dict[str, Interval] = {}
+    for key, error in findings.errors.items():
+        value = _value(findings, key)
+        if value is None:
+            continue
+        if key in findings.share_counts:
+            found[key] = uncertainty.share_interval(value, error, level, count=findings.share_counts[key])
+        else:
+            found[key] = uncertainty.number_interval(value, error, level, least=findings.least[key])
+    for key, value in gap.items():
+        sides = [findings.errors.get(f"groups.{group.value}.{key}") for group in (Group.FEW, Group.MANY)]
+        if sides[0] is not None and sides[1] is not None:
+            # the groups' samples are different ones, so their errors are independent
+            both = uncertainty.difference_error(sides[0], sides[1])
+            found[f"head_tail_gap.{key}"] = uncertainty.number_interval(value, both, level)
+    return found
+
+
+def _value(findings: Findings, key: str) -> float | None:
+    part, _, rest = key.partition(".")
+    if part == "groups":
+        group, _, metric = rest.partition(".")
+        value = findings.by_group[group].get(metric)
+    elif part == "memorisation":
+        space, _, metric = rest.partition(".")
+        value = findings.values["memorisation"][space][metric]
+    else:
+        value = findings.values.get(key)
+    return None if value is None else float(value)

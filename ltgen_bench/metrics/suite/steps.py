@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 
 from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.metrics import uncertainty
-from ltgen_bench.metrics.inception_score import inception_score_of_splits
-from ltgen_bench.metrics.kid import kid, per_class_kid
+from ltgen_bench.metrics import prd_error, uncertainty
+from ltgen_bench.metrics.inception_score import divergences, inception_score_of_splits
+from ltgen_bench.metrics.kid import kid, kid_error, per_class_kid
 from ltgen_bench.metrics.label_accuracy import label_accuracy
+from ltgen_bench.metrics.manifold_error import coverage_error, recall_error, recall_halves
 from ltgen_bench.metrics.memorisation import (
     MemorisationScores,
     memorisation_scores,
     nearest_in_features,
     nearest_in_pixels,
 )
+from ltgen_bench.metrics.numerics.content_order import deal
 from ltgen_bench.metrics.prd import f_scores, prd_scores
-from ltgen_bench.metrics.precision_recall import manifold_scores, per_class_manifold_scores
+from ltgen_bench.metrics.precision_recall import ManifoldScores, manifold_scores, per_class_manifold_scores
 from ltgen_bench.metrics.suite.findings import Findings, reason_without_reference
 from ltgen_bench.metrics.suite.steps_frechet import step_fid, step_per_class_fid
+from ltgen_bench.metrics.uncertainty import StandardError
 
 # Closest pairs that a report names; enough for a panel.
 _CLOSEST_PAIRS = 64
@@ -38,9 +41,11 @@ def step_kid(findings: Findings) -> None:
     if min(len(x), len(y)) < 2:
         findings.skip("kid", "needs at least 2 generated and 2 reference samples")
         return
-    findings.values["kid"], findings.values["kid_std"] = kid(
-        x, y, subset_size=settings.kid_subset_size, subsets=settings.kid_subsets, seed=settings.seed
-    )
+    subsets: dict[str, int] = {"subset_size": settings.kid_subset_size, "subsets": settings.kid_subsets}
+    value, deviation = kid(x, y, **subsets, seed=settings.seed, by_content=settings.by_content)
+    findings.values["kid"], findings.values["kid_std"] = value, deviation
+    if settings.intervals and len(x) > 2:
+        findings.note_error("kid", kid_error(x, y, findings.strata, **subsets, subset_std=deviation))
     if findings.values["kid_std"] is None:
         findings.notes["kid_std"] = "one subset only, of all samples: it has no deviation"
     if min(len(x), len(y)) < settings.kid_subset_size:
@@ -63,17 +68,15 @@ def step_inception_score(findings: Findings) -> None:
             findings.generated.probabilities,
             splits=findings.settings.inception_score_splits,
             seed=findings.settings.seed,
+            by_content=findings.settings.by_content,
         )
     except SamplesError as error:
         findings.skip("inception_score", str(error))
         return
-    findings.values["inception_score"] = float(np.mean(scores))
-    findings.values["inception_score_std"] = float(np.std(scores))
-    if len(scores) > 1:
-        method = f"Student's t over {len(scores)} splits"
-        findings.confidence["inception_score"] = uncertainty.mean_interval(
-            scores, findings.settings.confidence_level, method
-        )
+    score = float(np.mean(scores))
+    findings.values["inception_score"], findings.values["inception_score_std"] = score, float(np.std(scores))
+    spread = uncertainty.error_of_mean(divergences(findings.generated.probabilities), findings.strata)
+    findings.note_error("inception_score", spread.times(score), least=1.0)
 
 
 def step_prd(findings: Findings) -> None:
@@ -100,30 +103,26 @@ def step_prd(findings: Findings) -> None:
         findings.skip("prd", str(error))
         return
     findings.values["f8"], findings.values["f1_8"] = scores.f_beta, scores.f_inverse_beta
+    part = deal(findings.generated.features, findings.strata, min(prd_error.GROUPS, len(findings.generated)))
+    _note_prd_errors(findings, "", prd_error.prd_errors(scores.clusterings, part, **curve))
     labels, reference_labels = findings.generated.labels, findings.reference.labels
-    if settings.prd_bootstrap_replicates >= 2:
-        findings.confidence["f8"], findings.confidence["f1_8"] = uncertainty.prd_bootstrap(
-            scores,
-            labels,
-            len(findings.generated),
-            replicates=settings.prd_bootstrap_replicates,
-            level=settings.confidence_level,
-            seed=settings.seed,
-            **curve,
-        )
     if labels is None or reference_labels is None:
         return
     for group, classes in findings.groups.items():
-        weights = [np.isin(values, classes).astype(float) for values in (reference_labels, labels)]
-        usable = [
-            c
-            for c in scores.clusterings
-            if min(weights[0][c.reference_rows].sum(), weights[1][c.generated_rows].sum()) > 0
-        ]
-        pairs = [f_scores(*c.histograms(weights[0], weights[1]), **curve) for c in usable]
+        real, own = (np.isin(values, classes).astype(float) for values in (reference_labels, labels))
+        usable = [c for c in scores.clusterings if min(real[c.reference_rows].sum(), own[c.generated_rows].sum()) > 0]
+        pairs = [f_scores(*c.histograms(real, own), **curve) for c in usable]
         means = [float(mean) for mean in np.mean(pairs, axis=0)] if pairs else [None, None]
         for key, mean in zip(("f8", "f1_8"), means, strict=True):
             findings.set_group(group, key, mean, "no clustering holds both generated and reference samples of it")
+        if usable:
+            errors = prd_error.prd_errors(usable, part, weights=(real, own), **curve)
+            _note_prd_errors(findings, f"groups.{group}.", errors)
+
+
+def _note_prd_errors(findings: Findings, prefix: str, errors: tuple[StandardError, StandardError] | None) -> None:
+    for key, error in zip(("f8", "f1_8"), errors or (None, None), strict=True):
+        findings.note_share(prefix + key, error, len(findings.generated))
 
 
 def step_precision_recall(findings: Findings) -> None:
@@ -145,8 +144,8 @@ def step_precision_recall(findings: Findings) -> None:
         ("coverage", scores.reference_covered, findings.reference.labels),
     ):
         findings.values[key] = getattr(scores, key)
-        findings.bootstrap(key, values, labels)
         findings.group_means(key, values, labels)
+    _note_manifold_errors(findings, scores)
     if findings.generated_rows is None or findings.reference_rows is None:
         findings.notes["per_class.recall"] = reason_without_reference(findings, labels=True) or ""
         return
@@ -164,6 +163,31 @@ def step_precision_recall(findings: Findings) -> None:
         findings.set_class_means(key, of_class)
 
 
+def _note_manifold_errors(findings: Findings, scores: ManifoldScores) -> None:
+    """Precision and density are means over the samples; recall and coverage are shares of what these reach."""
+    if findings.reference is None or not findings.settings.intervals:
+        return
+    findings.note_means("precision", scores.generated_inside, shares=True)
+    findings.note_means("density", scores.generated_density, shares=False)
+    generated, reference, strata = findings.generated.manifold, findings.reference.manifold, findings.strata
+    labels = findings.reference.labels
+    places = {"": np.ones(len(reference), dtype=bool)}
+    if labels is not None:
+        places |= {f"groups.{group}.": np.isin(labels, classes) for group, classes in findings.groups.items()}
+    halves = None
+    if len(generated) >= 4 * findings.settings.k:  # else a half has no manifold
+        halves = recall_halves(generated, reference, strata, k=findings.settings.k)
+    in_balls = scores.reference_counts, scores.reference_sets, scores.reference_single
+    for prefix, chosen in places.items():
+        if not chosen.any():
+            continue
+        if halves is not None:
+            error = recall_error(halves, chosen, len(generated))
+            findings.note_share(f"{prefix}recall", error, int(chosen.sum()))
+        error = coverage_error(*in_balls, chosen, strata, len(generated))
+        findings.note_share(f"{prefix}coverage", error, int(chosen.sum()))
+
+
 def step_label_accuracy(findings: Findings) -> None:
     """Label accuracy and the confusion table."""
     labels = findings.generated.labels
@@ -175,7 +199,7 @@ def step_label_accuracy(findings: Findings) -> None:
     findings.values["label_accuracy"] = scores.accuracy
     findings.values["confusion"] = scores.confusion.tolist()
     findings.set_per_class("label_accuracy", scores.per_class, "needs generated samples")
-    findings.bootstrap("label_accuracy", scores.correct, labels)
+    findings.note_means("label_accuracy", scores.correct, shares=True)
     findings.group_means("label_accuracy", scores.correct, labels)
 
 
@@ -226,6 +250,9 @@ def _memorisation_entry(findings: Findings, space: str, scores: MemorisationScor
             findings.notes[f"memorisation.{space}.{key}"] = scores.reason or ""
         return entry
     copied = scores.copied
+    findings.note_share(
+        f"memorisation.{space}.fraction", uncertainty.error_of_mean(copied, findings.strata), len(copied)
+    )
     if findings.generated_rows is not None:
         per_class = [float(copied[rows].mean()) if len(rows) else None for rows in findings.generated_rows]
         entry["per_class"] = per_class

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.metrics import uncertainty
-from ltgen_bench.metrics.frechet import fid_floor, fid_infinity, floor_split, frechet_distance, frechet_distance_gram
+from ltgen_bench.metrics.frechet import (
+    FrechetSolver,
+    fid_floor,
+    fid_infinity,
+    floor_split,
+    frechet_distance,
+    frechet_distance_gram,
+)
+from ltgen_bench.metrics.frechet_error import gram_error, influence_error
 from ltgen_bench.metrics.inputs import FloatArray, IntArray
 from ltgen_bench.metrics.numerics.statistics import (
     GaussianStatistics,
@@ -19,24 +25,14 @@ from ltgen_bench.metrics.numerics.statistics import (
 )
 from ltgen_bench.metrics.numerics.threads import map_in_threads
 from ltgen_bench.metrics.suite.findings import Findings, reason_without_reference
+from ltgen_bench.metrics.uncertainty import StandardError
 
 _Sums = tuple[StatisticsAccumulator, StatisticsAccumulator]
-
-# From so many operations on, value and interval come from one pass over the features (and the value differs from
-# `fid` in the last digits); below, a second pass and exact FIDs without each fold cost next to nothing.
-_ONE_PASS_FROM = 1e10
 
 
 def step_fid(findings: Findings) -> None:
     """FID of everything, its interval, and FID-infinity where asked for."""
     settings, features = findings.settings, findings.generated.features
-    folds: dict[str, Any] = {
-        "strata": findings.generated.labels,
-        "groups": settings.fid_jackknife_groups,
-        "seed": settings.seed,
-    }
-    level: dict[str, Any] = {"level": settings.confidence_level}
-    with_interval = settings.fid_jackknife_groups > 0 and len(features) >= 2 * settings.fid_jackknife_groups
     reference: GaussianStatistics | FloatArray | None = findings.reference_statistics
     if reference is None and findings.reference is not None:
         reference = findings.reference.features
@@ -44,24 +40,19 @@ def step_fid(findings: Findings) -> None:
         return
     gram = isinstance(reference, np.ndarray) and min(len(features), len(reference)) <= features.shape[1]
     try:
-        if with_interval and not gram and features.size * features.shape[1] >= _ONE_PASS_FROM:
-            if isinstance(reference, np.ndarray):
-                reference, sums = uncertainty.reference_and_fold_statistics(reference, features, **folds)
-            else:
-                sums = uncertainty.fold_statistics(features, **folds)
-            value, findings.confidence["fid"] = uncertainty.fid_with_interval(sums, reference, **level)
+        if gram and isinstance(reference, np.ndarray):
+            value = frechet_distance_gram(features, reference)
+            if settings.intervals:
+                findings.note_error("fid", gram_error(features, reference, findings.strata), least=0.0)
         else:
-            if not isinstance(reference, np.ndarray):
-                value = frechet_distance(gaussian_statistics(features), reference)
-            elif gram:
-                value = frechet_distance_gram(features, reference)
-            else:
+            if isinstance(reference, np.ndarray):
                 statistics, reference = statistics_side_by_side((features, reference))
-                value = frechet_distance(statistics, reference)
-            if with_interval:
-                findings.confidence["fid"] = uncertainty.fid_jackknife(features, reference, value, **folds, **level)
-    except SamplesError as error:
-        findings.skip("fid", str(error))
+            else:
+                statistics = gaussian_statistics(features)
+            value, error = _distance_and_error(findings, features, statistics, reference, findings.strata)
+            findings.note_error("fid", error, least=0.0)
+    except SamplesError as problem:
+        findings.skip("fid", str(problem))
         return
     findings.values["fid"] = value
     if not settings.fid_infinity:
@@ -69,8 +60,23 @@ def step_fid(findings: Findings) -> None:
     try:
         statistics = reference if isinstance(reference, GaussianStatistics) else gaussian_statistics(reference)
         findings.values["fid_infinity"] = fid_infinity(features, statistics, seed=settings.seed)
-    except SamplesError as error:
-        findings.notes["fid_infinity"] = str(error)
+    except SamplesError as problem:
+        findings.notes["fid_infinity"] = str(problem)
+
+
+def _distance_and_error(
+    findings: Findings,
+    features: FloatArray,
+    statistics: GaussianStatistics,
+    reference: GaussianStatistics,
+    strata: IntArray | None,
+) -> tuple[float, StandardError | None]:
+    """The distance of `features` (N, D), whose `statistics` these are, and its standard error."""
+    solver = FrechetSolver(reference)
+    if not findings.settings.intervals or len(features) <= features.shape[1]:
+        return solver.distance(statistics), None
+    value, gradient = solver.distance_and_gradient(statistics)
+    return value, influence_error(features, statistics, reference.mean, gradient, strata)
 
 
 def step_per_class_fid(findings: Findings) -> None:
@@ -107,7 +113,9 @@ def step_per_class_fid(findings: Findings) -> None:
     findings.set_class_means("fid", fids)
     findings.set_class_means("fid_floor", findings.per_class["fid_floor"])
     for group in findings.groups:
-        findings.set_group(group, "fid", pooled.value(group), too_few)
+        value, error = pooled.value(group)
+        findings.set_group(group, "fid", value, too_few)
+        findings.note_error(f"groups.{group}.fid", error, least=0.0)
 
 
 def _floor_and_sums(
@@ -151,17 +159,20 @@ class _GroupFid:
         for total, part in zip(self._sums[group], sums, strict=True):
             total.merge(part)
 
-    def value(self, group: str) -> float | None:
-        """The pooled FID; None with fewer than two samples on a side."""
+    def value(self, group: str) -> tuple[float | None, StandardError | None]:
+        """The pooled FID and its standard error; None with fewer than two samples on a side."""
         if self._run.reference is None:
-            return None
+            return None, None
         sets = self._run.generated.features, self._run.reference.features
+        g, r = (self._rows(side, self._run.groups[group]) for side in (0, 1))
+        strata = None if self._run.strata is None else self._run.strata[g]
         if group in self._sums:
             for side, total in enumerate(self._sums[group]):
                 total.update(sets[side][self._rows(side, self._without_sums[group])])
-            a, b = self._sums[group]
-            return frechet_distance(a.result(), b.result())
-        g, r = (self._rows(side, self._run.groups[group]) for side in (0, 1))
+            a, b = (total.result() for total in self._sums[group])
+            return _distance_and_error(self._run, sets[0][g], a, b, strata)
         if min(len(g), len(r)) < 2:
-            return None
-        return frechet_distance_gram(sets[0][g], sets[1][r])
+            return None, None
+        generated, reference = sets[0][g], sets[1][r]
+        error = gram_error(generated, reference, strata) if self._run.settings.intervals else None
+        return frechet_distance_gram(generated, reference), error

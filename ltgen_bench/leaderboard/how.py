@@ -1,0 +1,55 @@
+"""How a row was made: the sampler, its cost, and the training, which no metric shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from ltgen_bench.evaluation.record import Record
+
+
+def how_made(records: Sequence[Record]) -> dict[str, Any]:
+    """Sampler, steps, network evaluations an image, guidance, images seen, parameters, training seconds and device.
+
+    None for what a record does not say, as those of samples made elsewhere; training seconds are a mean over seeds.
+    """
+    first = records[0]
+    sampler = first.samples.sampler or {}
+    seconds = [s for record in records if (s := record.timing.training_seconds) is not None]
+    return {
+        "sampler": sampler.get("sampler"),
+        "steps": sampler.get("steps"),
+        "network_evaluations": first.samples.network_evaluations,
+        "guidance": sampler.get("guidance_scale"),
+        "clip_x0": sampler.get("clip_x0"),
+        "images_seen": None if first.training is None else first.training.images_seen,
+        "parameters": first.method.facts.get("network_parameters"),
+        "training_seconds": round(fmean(seconds)) if seconds else None,
+        "device": first.environment.device if first.method.config is not None else None,
+    }
+
+
+def in_words(made: dict[str, Any]) -> str:
+    """The same in one short line; "made elsewhere" where a record says nothing of it."""
+    if made["sampler"] is None and made["images_seen"] is None:
+        return "made elsewhere"
+    words = []
+    if made["sampler"] is not None:
+        clip = ", clipped" if made["clip_x0"] else ""
+        words.append(f"{made['sampler']} {made['steps']} steps ({made['network_evaluations']} evaluations{clip})")
+        words.append(f"guidance {made['guidance']:g}")
+    if made["images_seen"] is not None:
+        words.append(f"{_short(made['images_seen'])} images seen")
+    if isinstance(made["parameters"], int):
+        words.append(f"{_short(made['parameters'])} parameters")
+    if made["training_seconds"] is not None:
+        words.append(f"{made['training_seconds']:,} s on {made['device']}")
+    return "; ".join(words)
+
+
+def _short(count: int) -> str:
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return str(count)
