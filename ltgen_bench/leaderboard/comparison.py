@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.95
-MOST_SEEDS = 200
+MOST_SEEDS_ASKED = 200
 
 
 @dataclass(frozen=True)
-class Series:
+class SeedSeries:
     """One method's values by seed; `pairs` says that an equal seed means equal labels and initial noise elsewhere."""
 
     values: Mapping[int, float]
@@ -62,7 +62,7 @@ class _Noise:
     dof: int
 
 
-def compare_all(series: Sequence[Series], *, ratio: bool = False) -> list[list[Difference | None]]:
+def compare_all(series: Sequence[SeedSeries], *, ratio: bool = False) -> list[list[Difference | None]]:
     """`result[i][j]` compares i with j; None where no noise could be measured, and on the diagonal.
 
     `ratio` is for positive numbers whose noise is proportional to them; where one is not positive, it has no effect.
@@ -85,7 +85,7 @@ def compare_all(series: Sequence[Series], *, ratio: bool = False) -> list[list[D
     return result
 
 
-def _blocks(series: Sequence[Series]) -> dict[tuple[int, ...], list[int]]:
+def _blocks(series: Sequence[SeedSeries]) -> dict[tuple[int, ...], list[int]]:
     """The methods that ran with the same seeds, two or more of each, by these seeds."""
     found: dict[tuple[int, ...], list[int]] = {}
     for i, one in enumerate(series):
@@ -112,8 +112,8 @@ def _block_noise(values: Sequence[Mapping[int, float]]) -> _Noise | None:
 
 
 def _difference(
-    a: Series,
-    b: Series,
+    a: SeedSeries,
+    b: SeedSeries,
     ours: Mapping[int, float],
     theirs: Mapping[int, float],
     noise: _Noise,
@@ -143,7 +143,7 @@ def _own_variance(ours: Mapping[int, float], theirs: Mapping[int, float], paired
 
 def _seeds_needed(difference: float, noise: _Noise, methods: int, now: int) -> int | None:
     """The smallest number of seeds of each at which `difference` would be beyond noise of this size."""
-    for seeds in range(2, MOST_SEEDS + 1):
+    for seeds in range(2, MOST_SEEDS_ASKED + 1):
         dof = max(2, round(noise.dof * (seeds - 1) / max(1, now - 1)))
         if difference > critical_value(methods, dof) * math.sqrt(2 * noise.variance / seeds):
             return seeds

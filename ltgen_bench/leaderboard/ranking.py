@@ -8,7 +8,7 @@ import pandas as pd
 
 from ltgen_bench.leaderboard.collect import Board, Entry
 from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, RANKED_BY, Column
-from ltgen_bench.leaderboard.comparison import Difference, Series, compare_all, rank_ranges
+from ltgen_bench.leaderboard.comparison import Difference, SeedSeries, compare_all, rank_ranges
 from ltgen_bench.leaderboard.side_by_side import pairs_by_seed
 
 
@@ -83,10 +83,10 @@ def baseline(ordered: list[Row]) -> Row | None:
     return next((row for row in ordered if row.rank is not None), None)
 
 
-def series(entry: Entry, key: str = RANKED_BY) -> Series:
+def series(entry: Entry, key: str = RANKED_BY) -> SeedSeries:
     """An entry's values of a metric by seed, as they are compared."""
     values = {seed: value for seed, value in zip(entry.records, entry.values(key), strict=True) if value is not None}
-    return Series(values, pairs_by_seed(entry.submission.first))
+    return SeedSeries(values, pairs_by_seed(entry.submission.first))
 
 
 def shown_decimals(board: Board, column: Column, means: list[float | None]) -> int:

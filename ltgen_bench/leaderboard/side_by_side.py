@@ -12,7 +12,7 @@ from ltgen_bench.core.choices import Group
 from ltgen_bench.core.errors import RecordError
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
-from ltgen_bench.leaderboard.comparison import Difference, Series, compare_all
+from ltgen_bench.leaderboard.comparison import Difference, SeedSeries, compare_all
 
 RATIO_METRICS = ("fid",)  # positive, with noise in proportion
 GROUP_METRICS = ("fid", "recall", "label_accuracy")
@@ -101,7 +101,7 @@ def metric_names() -> list[str]:
     return [*HEADLINE_METRICS, *(f"{group}.{name}" for group in Group for name in GROUP_METRICS)]
 
 
-def _series(rival: Contender, name: str) -> Series:
+def _series(rival: Contender, name: str) -> SeedSeries:
     """A method's values by seed; a record without a seed pairs with nothing and stands under a number of its own."""
     key = f"groups.{name}" if "." in name else name
     values = {}
@@ -109,7 +109,7 @@ def _series(rival: Contender, name: str) -> Series:
         if (value := record.metrics.number(key)) is not None:
             values[-1 if seed is None else seed] = value
     pairs = all(seed is not None and pairs_by_seed(record) for seed, record in rival.records.items())
-    return Series(values, pairs)
+    return SeedSeries(values, pairs)
 
 
 def pairs_by_seed(record: Record) -> bool:
@@ -117,7 +117,7 @@ def pairs_by_seed(record: Record) -> bool:
     return record.method.config is not None
 
 
-def _difference(gap: Difference | None, ours: Series, theirs: Series) -> dict[str, Any]:
+def _difference(gap: Difference | None, ours: SeedSeries, theirs: SeedSeries) -> dict[str, Any]:
     if gap is None:
         return {
             "mean": ours.mean - theirs.mean,

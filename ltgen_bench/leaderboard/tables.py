@@ -10,7 +10,7 @@ import tabulate as tabulate_module
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board
 from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column
-from ltgen_bench.leaderboard.comparison import MOST_SEEDS, Difference
+from ltgen_bench.leaderboard.comparison import MOST_SEEDS_ASKED, Difference
 from ltgen_bench.leaderboard.how import how_made, in_words
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
 
@@ -106,7 +106,7 @@ def more_seeds(gap: Difference, seeds: int) -> str:
     """How many more seeds of each row would put a difference of this size beyond noise."""
     if gap.beyond_noise:
         return MISSING
-    return f"over {MOST_SEEDS}" if gap.seeds_needed is None else str(max(1, gap.seeds_needed - seeds))
+    return f"over {MOST_SEEDS_ASKED}" if gap.seeds_needed is None else str(max(1, gap.seeds_needed - seeds))
 
 
 def shown_rank(row: Row) -> str:

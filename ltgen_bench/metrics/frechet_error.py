@@ -19,8 +19,8 @@ from ltgen_bench.metrics.numerics.content_order import content_order, deal
 from ltgen_bench.metrics.numerics.statistics import GaussianStatistics
 from ltgen_bench.metrics.uncertainty import StandardError, error_of_mean, residuals
 
-MOST_ROWS = 4096  # a standard deviation from so many is known within 1 %
-GROUPS = 10
+MOST_INFLUENCES = 4096  # a standard deviation from so many is known within 1 %
+FID_GROUPS = 10
 
 
 def influence_error(
@@ -32,7 +32,7 @@ def influence_error(
 ) -> StandardError:
     """The standard error of the distance of `features` (N, D), whose `statistics` and `gradient` (D, D) are known."""
     count = len(features)
-    rows = np.arange(count) if count <= MOST_ROWS else np.sort(content_order(features)[:MOST_ROWS])
+    rows = np.arange(count) if count <= MOST_INFLUENCES else np.sort(content_order(features)[:MOST_INFLUENCES])
     centred = features[rows].astype(np.float64) - statistics.mean
     influence = np.einsum("ij,ij->i", centred @ gradient, centred)
     influence += 2 * centred @ (statistics.mean - reference_mean)
@@ -53,6 +53,6 @@ def jackknife_error(values: Sequence[float]) -> StandardError:
 
 def gram_error(features: FloatArray, reference: FloatArray, strata: IntArray | None) -> StandardError | None:
     """The jackknife error of `frechet_distance_gram` of `features` (n, D) and `reference` (m, D); None for few rows."""
-    if len(features) < 2 * GROUPS:
+    if len(features) < 2 * FID_GROUPS:
         return None
-    return jackknife_error(frechet_distances_without(features, reference, deal(features, strata, GROUPS)))
+    return jackknife_error(frechet_distances_without(features, reference, deal(features, strata, FID_GROUPS)))

@@ -14,7 +14,7 @@ from ltgen_bench.metrics.inputs import BoolArray, Float64Array, FloatArray, IntA
 from ltgen_bench.metrics.numerics.content_order import content_order
 from ltgen_bench.metrics.uncertainty import StandardError
 
-MOST_ROWS = 2000  # generated and reference rows that the halves are taken of
+MOST_HALVED = 2000  # generated and reference rows that the halves are taken of
 SPLITS = 12
 # How much a set of reference balls counts that hold the same 1, 2, 3, 4 samples and nothing else; see `coverage_error`.
 _ALTERNATING = (1.0, -1.0, 1.0, -0.5)
@@ -35,12 +35,12 @@ class RecallHalves:
 
 
 def recall_halves(generated: FloatArray, reference: FloatArray, strata: IntArray | None, *, k: int) -> RecallHalves:
-    """Recall's two sides for random halvings of at most `MOST_ROWS` rows of generated (N, D) and reference (M, D).
+    """Recall's two sides for random halvings of at most `MOST_HALVED` rows of generated (N, D) and reference (M, D).
 
     In plain float64 or float32 distances: nothing here decides about a value.
     """
-    rows = content_order(generated)[:MOST_ROWS]
-    reference_rows = np.sort(content_order(reference)[:MOST_ROWS])
+    rows = content_order(generated)[:MOST_HALVED]
+    reference_rows = np.sort(content_order(reference)[:MOST_HALVED])
     x, y = generated[rows], reference[reference_rows]
     labels = None if strata is None else strata[rows]
     centre = y.mean(axis=0, dtype=np.float64)

@@ -15,7 +15,7 @@ from ltgen_bench.metrics.inputs import FloatArray, IntArray
 from ltgen_bench.metrics.prd import Clustering, f_scores
 from ltgen_bench.metrics.uncertainty import StandardError
 
-GROUPS = 20
+PRD_GROUPS = 20
 
 
 def prd_errors(

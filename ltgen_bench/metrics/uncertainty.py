@@ -10,14 +10,12 @@ Each metric says in its own module how large its standard error is; here it beco
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import IntArray
 
 MEANING = "how far the number moves when the same trained model is sampled again"
@@ -48,15 +46,6 @@ class StandardError:
     def times(self, factor: float) -> StandardError:
         """That of the number multiplied by `factor`."""
         return StandardError(abs(factor) * self.value, self.method, self.dof)
-
-
-def difference_error(a: StandardError, b: StandardError) -> StandardError:
-    """That of the difference, or the sum, of two numbers that come from different samples (Welch-Satterthwaite)."""
-    variances = a.value**2, b.value**2
-    total = sum(variances)
-    spread = sum(v**2 / error.dof for v, error in zip(variances, (a, b), strict=True))
-    dof = total**2 / spread if spread > 0 else math.inf
-    return StandardError(math.sqrt(total), a.method, dof)
 
 
 def residuals(values: NDArray[Any], strata: IntArray | None) -> tuple[NDArray[np.float64], int]:
@@ -94,10 +83,12 @@ def t_quantile(level: float, dof: float) -> float:
     return float(norm.ppf((1 + level) / 2) if math.isinf(dof) else t.ppf((1 + level) / 2, dof))
 
 
-def number_interval(value: float, error: StandardError, level: float, *, least: float = -math.inf) -> Interval:
-    """value +- t times the standard error; no lower than `least`, which the number can never be."""
+def number_interval(
+    value: float, error: StandardError, level: float, *, least: float = -math.inf, most: float = math.inf
+) -> Interval:
+    """value +- t times the standard error, within `least` ... `most`, which the number can never leave."""
     half = t_quantile(level, error.dof) * error.value
-    return Interval(max(least, value - half), value + half, level, f"Student's t with the {error.method}")
+    return Interval(max(least, value - half), min(most, value + half), level, f"Student's t with the {error.method}")
 
 
 def share_interval(value: float, error: StandardError, level: float, *, count: int) -> Interval:
@@ -109,11 +100,24 @@ def share_interval(value: float, error: StandardError, level: float, *, count: i
     if error.value <= 0 or value <= 0 or value >= 1:
         return proportion_interval(round(value * count), count, level)
     draws = value * (1 - value) / error.value**2
+    if draws < 1:  # no share of draws varies so much
+        return number_interval(value, error, level, least=0.0, most=1.0)
     z = t_quantile(level, error.dof)
     centre = (value + z**2 / (2 * draws)) / (1 + z**2 / draws)
     half = z / (1 + z**2 / draws) * math.sqrt(value * (1 - value) / draws + z**2 / (4 * draws**2))
     low, high = min(value, max(0.0, centre - half)), max(value, min(1.0, centre + half))
     return Interval(low, high, level, f"Wilson's with the {error.method}")
+
+
+def difference_interval(a: float, of_a: Interval, b: float, of_b: Interval) -> Interval:
+    """The interval of a - b, from those of two numbers that come from different samples.
+
+    The distances to the limits are added in squares (Newcombe 1998, method 10), which also holds for shares near 0 and
+    1, where limits are not symmetric.
+    """
+    low = a - b - math.hypot(a - of_a.low, of_b.high - b)
+    high = a - b + math.hypot(of_a.high - a, b - of_b.low)
+    return Interval(low, high, of_a.level, f"Newcombe's, from the two intervals: {of_a.method}")
 
 
 def proportion_interval(successes: int, count: int, level: float) -> Interval:
@@ -124,12 +128,3 @@ def proportion_interval(successes: int, count: int, level: float) -> Interval:
     low = float(beta.ppf(tail, successes, count - successes + 1)) if successes else 0.0
     high = float(beta.ppf(1 - tail, successes + 1, count - successes)) if successes < count else 1.0
     return Interval(low, high, level, f"Clopper-Pearson over {count}: nothing varies that could be measured")
-
-
-def mean_interval(values: Sequence[float], level: float, method: str) -> Interval:
-    """Student's t interval of the mean of independent `values`. Raises `SamplesError` with fewer than two."""
-    if len(values) < 2:
-        raise SamplesError(f"an interval of a mean needs at least 2 values, got {len(values)}")
-    half = t_quantile(level, len(values) - 1) * float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    mean = float(np.mean(values))
-    return Interval(mean - half, mean + half, level, method)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +185,14 @@ def test_compare_two_methods_over_seeds(cli: Cli, tmp_path: Path) -> None:
     assert first["metrics"]["fid"]["std"] == pytest.approx(1)
     difference = second["metrics"]["fid"]["difference"]
     assert difference["mean"] == pytest.approx(5.1)
-    # pairs differ by 5, 5.1, 5.2: t(2, .975) = 4.3027, deviation .1, root of 3
-    assert difference["high"] - difference["mean"] == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-5)
+    # made elsewhere, so seeds do not pair: Student's t of the logarithms, 4 degrees of freedom, t(4, .975) = 2.7764
+    logs = [[math.log(20 + offset + (1 + 0.1 * (offset > 0)) * seed) for seed in range(3)] for offset in (0, 5)]
+    error = math.sqrt(sum(statistics.variance(of) for of in logs) / 3)
+    centre = statistics.fmean(logs[1]) - statistics.fmean(logs[0])
+    assert difference["low"] == pytest.approx(21 * math.expm1(centre - 2.776445 * error), rel=1e-5)
+    assert difference["high"] == pytest.approx(21 * math.expm1(centre + 2.776445 * error), rel=1e-5)
     assert difference["beyond_noise"] is True
+    assert difference["paired"] is False
     assert second["metrics"]["recall"]["difference"]["beyond_noise"] is False
     code, out, _ = cli("compare", tmp_path / "compared")
     assert code == 0

@@ -192,9 +192,7 @@ def test_each_metric_moves_the_way_its_definition_says(tmp_path: Path) -> None:
         prd_runs=3,
         kid_subset_size=300,
         kid_subsets=5,
-        bootstrap_replicates=0,
-        prd_bootstrap_replicates=0,
-        fid_jackknife_groups=0,
+        intervals=False,
     )
     reports, warnings = measure(400, tmp_path, settings)
     value = {name: {column: read(report) for column, read in COLUMNS.items()} for name, report in reports.items()}

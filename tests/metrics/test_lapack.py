@@ -11,7 +11,6 @@ from ltgen_bench.metrics import StatisticsAccumulator, gaussian_statistics
 from ltgen_bench.metrics.numerics.lapack import add_scatter, cholesky, congruence, eigen
 from ltgen_bench.metrics.numerics.statistics import statistics_side_by_side
 from ltgen_bench.metrics.numerics.threads import map_in_threads
-from ltgen_bench.metrics.uncertainty import fold_statistics, reference_and_fold_statistics
 
 
 def spd(seed, d):
@@ -43,16 +42,6 @@ def test_eigenvalues_and_vectors_equal_numpy_and_come_from_the_lower_triangle(d)
     assert vectors is not None
     assert np.allclose(vectors * values @ vectors.T, s, rtol=1e-11, atol=1e-12)
     assert np.allclose(vectors.T @ vectors, np.eye(d), atol=1e-12)
-
-
-def test_the_reference_and_the_folds_in_one_pass_are_those_apart():
-    rng = np.random.default_rng(6)
-    y, x = rng.standard_normal((20_000, 4)), rng.standard_normal((300, 4))
-    reference, folds = reference_and_fold_statistics(y, x, strata=None, groups=5, seed=1)
-    assert np.allclose(reference.covariance, np.cov(y, rowvar=False), rtol=1e-12, atol=1e-14)
-    apart = fold_statistics(x, strata=None, groups=5, seed=1)
-    assert [part.count for part in folds] == [60] * 5
-    assert all((one.scatter == other.scatter).all() for one, other in zip(folds, apart, strict=True))
 
 
 def test_inputs_stay_as_they_were_and_an_indefinite_matrix_has_no_factor():

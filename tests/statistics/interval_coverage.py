@@ -13,7 +13,8 @@ with equally many samples of every class (v2). An interval holds when it contain
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def digits_models() -> tuple[FeatureArrays, dict[str, Draw]]:
 
     pixels, target = load_digits(return_X_y=True)
     images, classes = np.rint(pixels.reshape(-1, 8, 8) * 255 / 16), target.astype(np.int64)
-    network = load_extractor("digits-cnn", device="cpu")
+    network = load_extractor("digits-cnn", device="cpu", weights_root=Path("data/weights"))  # it is bundled
 
     def features(pictures: np.ndarray, labels: np.ndarray) -> FeatureArrays:
         rounded = np.clip(np.rint(pictures), 0, 255).astype(np.uint8)[:, None]
@@ -96,7 +97,7 @@ def synthetic_models() -> tuple[FeatureArrays, dict[str, Draw]]:
     return reference, {"good": good, "collapsed": collapsed, "off the manifold": off}
 
 
-def numbers(report: dict[str, object], keys: Iterator[str] | list[str]) -> dict[str, float]:
+def numbers(report: dict[str, object], keys: Sequence[str]) -> dict[str, float]:
     """The values of a report by the keys of its intervals."""
     found = {}
     for key in keys:

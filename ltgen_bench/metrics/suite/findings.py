@@ -54,7 +54,7 @@ class Findings:
     notes: dict[str, str] = field(default_factory=dict)
     memorisation_scores: dict[str, MemorisationScores] = field(default_factory=dict)
     errors: dict[str, StandardError] = field(default_factory=dict)
-    least: dict[str, float] = field(default_factory=dict)
+    limits: dict[str, tuple[float, float]] = field(default_factory=dict)
     share_counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,11 +100,13 @@ class Findings:
         """The labels where every class has a fixed number of samples; None where sampling again draws them anew."""
         return self.generated.labels if self.settings.fixed_class_counts else None
 
-    def note_error(self, key: str, error: StandardError | None, *, least: float = -math.inf) -> None:
-        """Keep the standard error of a number that cannot fall below `least`; its interval is made at the end."""
+    def note_error(
+        self, key: str, error: StandardError | None, *, least: float = -math.inf, most: float = math.inf
+    ) -> None:
+        """Keep the standard error of a number within `least` ... `most`; its interval is made at the end."""
         if error is not None and self.settings.intervals:
             self.errors[key] = error
-            self.least[key] = least
+            self.limits[key] = (least, most)
 
     def note_share(self, key: str, error: StandardError | None, count: int) -> None:
         """Keep the standard error of a share of `count` samples or images."""
@@ -194,13 +196,13 @@ def _intervals(findings: Findings, gap: dict[str, float]) -> dict[str, Interval]
         if key in findings.share_counts:
             found[key] = uncertainty.share_interval(value, error, level, count=findings.share_counts[key])
         else:
-            found[key] = uncertainty.number_interval(value, error, level, least=findings.least[key])
-    for key, value in gap.items():
-        sides = [findings.errors.get(f"groups.{group.value}.{key}") for group in (Group.FEW, Group.MANY)]
-        if sides[0] is not None and sides[1] is not None:
-            # the groups' samples are different ones, so their errors are independent
-            both = uncertainty.difference_error(sides[0], sides[1])
-            found[f"head_tail_gap.{key}"] = uncertainty.number_interval(value, both, level)
+            least, most = findings.limits[key]
+            found[key] = uncertainty.number_interval(value, error, level, least=least, most=most)
+    for key in gap:
+        names = [f"groups.{group.value}.{key}" for group in (Group.FEW, Group.MANY)]
+        if all(name in found for name in names):
+            few, many = (float(findings.by_group[name.split(".")[1]][key]) for name in names)
+            found[f"head_tail_gap.{key}"] = uncertainty.difference_interval(few, found[names[0]], many, found[names[1]])
     return found
 
 

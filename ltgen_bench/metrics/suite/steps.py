@@ -70,13 +70,16 @@ def step_inception_score(findings: Findings) -> None:
             seed=findings.settings.seed,
             by_content=findings.settings.by_content,
         )
-    except SamplesError as error:
-        findings.skip("inception_score", str(error))
+    except SamplesError as problem:
+        findings.skip("inception_score", str(problem))
         return
     score = float(np.mean(scores))
     findings.values["inception_score"], findings.values["inception_score_std"] = score, float(np.std(scores))
-    spread = uncertainty.error_of_mean(divergences(findings.generated.probabilities), findings.strata)
-    findings.note_error("inception_score", spread.times(score), least=1.0)
+    if len(scores) > 1:  # dealing samples into parts adds noise of its own
+        error = uncertainty.error_of_mean(np.array(scores), None)
+    else:
+        error = uncertainty.error_of_mean(divergences(findings.generated.probabilities), findings.strata).times(score)
+    findings.note_error("inception_score", error, least=1.0)
 
 
 def step_prd(findings: Findings) -> None:
@@ -103,7 +106,7 @@ def step_prd(findings: Findings) -> None:
         findings.skip("prd", str(error))
         return
     findings.values["f8"], findings.values["f1_8"] = scores.f_beta, scores.f_inverse_beta
-    part = deal(findings.generated.features, findings.strata, min(prd_error.GROUPS, len(findings.generated)))
+    part = deal(findings.generated.features, findings.strata, min(prd_error.PRD_GROUPS, len(findings.generated)))
     _note_prd_errors(findings, "", prd_error.prd_errors(scores.clusterings, part, **curve))
     labels, reference_labels = findings.generated.labels, findings.reference.labels
     if labels is None or reference_labels is None:
@@ -122,7 +125,7 @@ def step_prd(findings: Findings) -> None:
 
 def _note_prd_errors(findings: Findings, prefix: str, errors: tuple[StandardError, StandardError] | None) -> None:
     for key, error in zip(("f8", "f1_8"), errors or (None, None), strict=True):
-        findings.note_share(prefix + key, error, len(findings.generated))
+        findings.note_error(prefix + key, error, least=0.0, most=1.0)
 
 
 def step_precision_recall(findings: Findings) -> None:
