@@ -117,8 +117,11 @@ def verify(
     options: Options,
     path: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
     samples: Annotated[list[Path], typer.Option(help="An .npz of one seed's samples; repeatable.")],
+    verifier: Annotated[
+        str, typer.Option(help="Your name or address, which the tables show; without one the row says 'own machine'.")
+    ] = "",
 ) -> None:
-    """Measure a submission's samples again and compare; what agrees becomes 'verified', with your environment.
+    """Measure a submission's samples again and compare; what agrees becomes 'verified', with your name and environment.
 
     Exit code 2 and one line when a number is not met.
     """
@@ -138,6 +141,7 @@ def verify(
             file,
             leaderboards=options.leaderboards,
             places=where,
+            verifier=verifier,
             device=options.device or "auto",
             progress=progress,
         )

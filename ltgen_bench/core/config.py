@@ -110,6 +110,11 @@ class SamplingConfig(Section):
         """Whether images are drawn for classes; unconditional ones belong to none."""
         return self.conditioning is Conditioning.CLASS
 
+    def departs_from(self, protocol: Protocol) -> bool:
+        """Whether images are drawn otherwise than `protocol` fixes it; guidance is the method's own choice."""
+        fixed = (protocol.sampler, protocol.sampler_steps, protocol.clip_x0)
+        return (self.sampler, self.steps, self.clip_x0) != fixed or bool(self.eta) or self.weights != ModelWeights.EMA
+
     @property
     def network_evaluations(self) -> int:
         """Calls of the network for one image: two a step with guidance."""

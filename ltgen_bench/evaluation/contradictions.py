@@ -213,6 +213,11 @@ def _configuration(record: Record) -> Iterator[str]:
         # as written then: a later version's new keys, with their defaults, do not contradict it
         if record.samples.sampler != record.method.config.get("sampling"):
             yield "samples.sampler is not the configured one"
+        if not record.protocol.is_custom and config.sampling.departs_from(record.protocol):
+            yield (
+                f"samples.sampler is not the one that protocol {record.protocol.name} fixes: such a run belongs to "
+                "a custom protocol"
+            )
         if record.samples.network_evaluations != config.sampling.network_evaluations:
             yield f"samples.network_evaluations is not the sampler's {config.sampling.network_evaluations}"
 

@@ -49,10 +49,19 @@ class Entry:
 
     @property
     def status_text(self) -> str:
-        """The status, and how many seeds are verified where it is some of them."""
-        if self.status is Status.SUBMITTED and self.verifications:
-            return f"submitted ({len(self.verifications)} of {self.n} seeds verified)"
-        return self.status
+        """The status, how many seeds are verified where it is some of them, and by whom.
+
+        Whoever gives no name, or the submitter's, vouches for no more than the submitter's own machine.
+        """
+        if self.status is Status.SUBMITTED:
+            some = f" ({len(self.verifications)} of {self.n} seeds verified)" if self.verifications else ""
+            return self.status + some
+        names = {verification.verifier.strip() for verification in self.verifications.values()}
+        own = {"", self.submission.metadata.submitter.strip().casefold()}
+        others = sorted(name for name in names if name.casefold() not in own)
+        if len(others) < len(names):
+            return f"{self.status} by the submitter's own machine"
+        return f"{self.status} by {', '.join(others)}"
 
     @property
     def comparable(self) -> bool:

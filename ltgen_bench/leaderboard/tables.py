@@ -124,7 +124,7 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
     table: dict[str, list[str]] = {
         "Rank": [escape(shown_rank(row)) for row in ordered],
         "Method": [escape(row.entry.method) for row in ordered],
-        "Status": [row.entry.status_text for row in ordered],
+        "Status": [escape(row.entry.status_text) for row in ordered],
         "n": [str(row.entry.n) for row in ordered],
     }
     for column in MAIN_COLUMNS:

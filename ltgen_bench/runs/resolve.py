@@ -78,11 +78,19 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
         "clip_x0": protocol.clip_x0 if config.sampling.clip_x0 is None else config.sampling.clip_x0,
     }
     config = config.model_copy(update={"sampling": config.sampling.model_copy(update=sampling)})
+    notes: tuple[str, ...] = ()
+    if issubclass(method_class, DiffusionMethod) and config.sampling.departs_from(protocol):
+        own_sampler = {"sampler": sampling["sampler"], "sampler_steps": steps, "clip_x0": sampling["clip_x0"]}
+        config = config.model_copy(update={"protocol": protocol.customised(**own_sampler)})
+        notes += (
+            f"the sampler is not the one that protocol {protocol.name} fixes ({protocol.sampler}, "
+            f"{protocol.sampler_steps} steps, clip_x0 {str(protocol.clip_x0).lower()}): the run is recorded as "
+            f"{config.protocol.name} and enters no shared table",
+        )
     if steps > config.diffusion.timesteps:
         raise ConfigError(f"sampling.steps {steps} is more than diffusion.timesteps {config.diffusion.timesteps}")
-    notes: tuple[str, ...] = ()
     if not own_recipe and method_class.has_recipes(method_name):
-        notes = (
+        notes += (
             f"no recipe for {method_name} on {dataset.name}: settings are those for {dataset.image_shape[1]} px and "
             f"your own, guidance {config.sampling.guidance_scale:g}",
         )

@@ -58,7 +58,10 @@ def test_a_named_protocol_replaces_that_of_a_configuration_file(cli: Cli, run_fo
         return plan
 
     assert planned()["protocol"]["samples"] == 40
-    plan = planned("--protocol", "digits-1k.v1")
+    own_sampler = planned("--protocol", "digits-1k.v1")["protocol"]
+    assert own_sampler["name"] == "digits-1k.v1+custom"  # the file draws in another number of steps
+    assert own_sampler["sampler_steps"] == planned()["sampling"]["steps"] != 25
+    plan = planned("--protocol", "digits-1k.v1", "--set", "sampling.steps=25")
     assert plan["protocol"]["name"] == "digits-1k.v1"
     assert plan["protocol"]["samples"] == 1000
     assert plan["training"]["steps"] == 12  # what is not part of the protocol stays

@@ -392,3 +392,20 @@ def test_without_a_folder(tmp_path: Path, monkeypatch, capsys) -> None:
 
 def test_methods_of_the_fixture() -> None:
     assert set(METHODS) == {"ddpm", "cbdm", "t2h", "coral"}
+
+
+def test_a_verification_says_who(leaderboards: Path) -> None:
+    found = table(render(leaderboards)[TABLE])
+    assert found[0]["Status"] == "verified by the submitter's own machine"
+    files = sorted((leaderboards / "verifications/digits-lt/coral").glob("*.json"))
+    for name, expected in (("The B lab", "verified by The B lab"), (" ltgen-bench ", "own machine")):
+        for file in files:
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"verifier": name}))
+        metadata = leaderboards / "records/digits-lt/coral/submission.toml"
+        if name.strip() == "ltgen-bench" and "submitter" not in metadata.read_text():
+            metadata.write_text(metadata.read_text() + 'submitter = "ltgen-bench"\n')
+            write_sums(metadata.parent)
+        assert expected in table(render(leaderboards)[TABLE])[0]["Status"]
+    files[0].write_text(json.dumps(json.loads(files[0].read_text()) | {"verifier": "two\nlines"}))
+    with pytest.raises(SubmissionError, match="verifier"):
+        render(leaderboards)

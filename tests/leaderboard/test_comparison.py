@@ -80,11 +80,11 @@ def test_ratios_are_compared_where_noise_is_proportional():
 
 
 @pytest.mark.parametrize("pairs", [True, False])
-@pytest.mark.parametrize(("methods", "seeds"), [(8, 3), (15, 3), (8, 5), (15, 10)])
+@pytest.mark.parametrize(("methods", "seeds"), [(8, 3), (15, 5)])
 def test_equal_methods_are_seldom_called_different(methods: int, seeds: int, pairs: bool):
     """Of boards of equal methods at most 5 % call any pair different: `family_wise_error.py` has the whole table."""
     random = np.random.default_rng(0)
-    boards = 300
+    boards = 200
     wrong = 0
     for _ in range(boards):
         table = random.standard_normal((methods, seeds)) + pairs * random.standard_normal(seeds)

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/statistics/family_wise_error.py 4000 > tests/statistics/family_wise_error.md
 
-Values are normal; in the paired setting equal seeds share a term of the same size. `before` is what the board did
-until version 0.2: each method against the best by an uncorrected paired t. Unequal noise is what no test that pools
+Values are normal; in the paired setting equal seeds share a term of the same size. `before` is what the first
+boards did: each method against the best by an uncorrected paired t. Unequal noise is what no test that pools
 the methods' noise is made for; it is in the table to show what happens.
 """
 

@@ -20,7 +20,13 @@ from ltgen_bench.core.storage import ARCHIVE_ERRORS, write_json
 from ltgen_bench.evaluation.record import CodePart, Counts, EnvironmentPart, Name, Record, Sha256
 from ltgen_bench.evaluation.samples import Samples, read_samples
 from ltgen_bench.leaderboard.submission.tolerance import disagreements
-from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, check_json, printable, read_bytes
+from ltgen_bench.leaderboard.submission.untrusted import (
+    SubmissionError,
+    check_json,
+    printable,
+    read_bytes,
+    text_problem,
+)
 from ltgen_bench.leaderboard.submission.validate import Submission
 
 MAX_VERIFICATION_BYTES = 1 << 20
@@ -38,6 +44,7 @@ class Verification(BaseModel):
     seeds_run: Counts
     picture_sha256: Sha256 | None
     verified: Name  # UTC, ISO 8601
+    verifier: Annotated[str, Field(max_length=200)] = ""  # who measured; empty where nobody is named
     measured: Annotated[dict[Name, float | None], Field(max_length=100)]
     environment: EnvironmentPart
     code: CodePart
@@ -98,7 +105,10 @@ def read_verification(path: Path) -> Verification:
     data = read_bytes(path, MAX_VERIFICATION_BYTES)
     check_json(data, str(path))
     try:
-        return Verification.model_validate_json(data)
+        verification = Verification.model_validate_json(data)
+        if problem := text_problem(verification.verifier, markup=False):
+            raise SubmissionError(f"{path}: verifier {problem}")
+        return verification
     except ValidationError as error:
         mistake = first_mistake(error)
         place, message = printable(mistake.place or "file"), printable(mistake.message)[:200]

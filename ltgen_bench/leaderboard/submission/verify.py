@@ -12,7 +12,7 @@ from ltgen_bench.evaluation.provenance import code_state, environment, now
 from ltgen_bench.leaderboard.submission.departures import dataset_of
 from ltgen_bench.leaderboard.submission.real_images import MOST_COPIES, reference_copies
 from ltgen_bench.leaderboard.submission.tolerance import class_disagreements, disagreements, metric_values
-from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
+from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, text_problem
 from ltgen_bench.leaderboard.submission.validate import Submission
 from ltgen_bench.leaderboard.submission.verification import (
     Verification,
@@ -29,15 +29,18 @@ def verify_samples(
     *,
     leaderboards: Path,
     places: EvaluationPlaces,
+    verifier: str = "",
     device: str = "auto",
     batch_size: int = 128,
     progress: Progress | None = None,
 ) -> tuple[Path, Verification]:
-    """Measure one seed's samples again; where every number is met, write and return the verification.
+    """Measure one seed's samples again; where every number is met, write and return the verification by `verifier`.
 
     Raises SamplesError when the file does not hold a record's samples, SubmissionError with the first number that is
     not met (and then nothing is written).
     """
+    if problem := text_problem(verifier, markup=False):
+        raise SubmissionError(f"the verifier's name {problem}")
     samples = read_untrusted_samples(file, submission.first)
     seed = find_record(submission, samples, str(file))
     record = submission.records[seed]
@@ -64,6 +67,7 @@ def verify_samples(
         seeds_run=sorted(submission.metadata.seeds_run),
         picture_sha256=submission.pictures.get(seed),
         verified=now(),
+        verifier=verifier,
         measured=measured,
         environment=environment(chosen),
         code=code_state(),
