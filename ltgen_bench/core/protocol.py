@@ -38,7 +38,9 @@ class Protocol(BaseModel):
     sampler_steps: _Count = 1000
     clip_x0: bool = False
     # reference
-    reference: Literal["data set"] = "data set"  # the balanced reference set that the data set names
+    # data set: the reference set that it names, as the papers have it, which may hold training images; unseen: real
+    # images that nobody trained on, equally many of every class, with the distance to the papers' one beside it
+    reference: Literal["data set", "unseen"] = "data set"
     resize: Literal["none", "antialias"] = "none"  # of samples whose size is not the data set's
     # features
     extractor: str = Field("inception-v3-fid", max_length=100)  # FID, KID, IS, PRD
@@ -107,6 +109,33 @@ def _fixed_budget(base: Protocol, images: int, shown: str) -> Protocol:
     )
 
 
+def _second(base: Protocol, summary: str, **changes: Any) -> Protocol:
+    """Version 2 of a protocol: unseen reference images and equally many samples of every class."""
+    name = base.name.removesuffix(".v1") + ".v2"
+    fixed = {"name": name, "summary": summary, "label_policy": "equal", "reference": "unseen"}
+    return base.model_copy(update={**fixed, **changes})
+
+
+_IMAGES = Protocol(
+    name="images-50k.v1",
+    summary="Any image set: 50,000 samples against the data set's reference images.",
+)
+_IMAGENET = Protocol(
+    name="imagenet-lt-50k.v1",
+    summary="ImageNet-LT as in the CORAL paper: 50,000 samples against the 20,000 validation images; 2,000 PRD "
+    "clusters, as its text says.",
+    prd_clusters_per_class=2,  # 20 a class would be 20,000 clusters, as many as there are real images
+)
+_OFFLINE = Protocol(
+    name="offline-10k.v1",
+    summary="Any RGB image set without a download: 10,000 samples, 50-step DDIM, EfficientNet-Lite0 features.",
+    samples=10_000,
+    sampler=SamplerName.DDIM,
+    sampler_steps=50,
+    extractor="efficientnet-lite0",
+    manifold_extractor="efficientnet-lite0",
+)
+
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -114,25 +143,20 @@ PROTOCOLS: dict[str, Protocol] = {
         _CIFAR,
         _fixed_budget(_DIGITS, 64_000, "64,000 (1,000 batches of 64)"),
         _fixed_budget(_CIFAR, 19_200_000, "19.2 million (150k x 128)"),
-        Protocol(
-            name="images-50k.v1",
-            summary="Any image set: 50,000 samples against the data set's reference images.",
+        _IMAGES,
+        _IMAGENET,
+        _OFFLINE,
+        _second(
+            _DIGITS,
+            "1,000 digits, 100 a class, against 540 unseen ones, in a network that has not seen them either.",
+            extractor="digits-cnn-unseen",
+            manifold_extractor="digits-cnn-unseen",
+            prd_clusters_per_class=5,  # 20 would be 200 clusters for 1,080 images
         ),
-        Protocol(
-            name="imagenet-lt-50k.v1",
-            summary="ImageNet-LT as in the CORAL paper: 50,000 samples against the 20,000 validation images; 2,000 PRD "
-            "clusters, as its text says.",
-            prd_clusters_per_class=2,  # 20 a class would be 20,000 clusters, as many as there are real images
-        ),
-        Protocol(
-            name="offline-10k.v1",
-            summary="Any RGB image set without a download: 10,000 samples, 50-step DDIM, EfficientNet-Lite0 features.",
-            samples=10_000,
-            sampler=SamplerName.DDIM,
-            sampler_steps=50,
-            extractor="efficientnet-lite0",
-            manifold_extractor="efficientnet-lite0",
-        ),
+        _second(_CIFAR, "CIFAR: 50,000 samples, equally many a class, against the 10,000 test images."),
+        _second(_IMAGES, "Any image set: 50,000 samples, equally many a class, against unseen images."),
+        _second(_IMAGENET, "ImageNet-LT: 50,000 samples, 50 a class, against the 20,000 validation images."),
+        _second(_OFFLINE, "Any RGB image set without a download, against images that nobody trained on."),
     )
 }
 

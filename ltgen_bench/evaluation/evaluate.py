@@ -14,12 +14,14 @@ from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import Protocol, get_protocol
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
+from ltgen_bench.datasets.base import ReferenceInfo
 from ltgen_bench.datasets.overlap import not_trained_on
+from ltgen_bench.datasets.unseen import unseen_reference
 from ltgen_bench.evaluation.feature_sets import FeatureSets
 from ltgen_bench.evaluation.parts import class_mix_differs, dataset_part, extractor_part, metric_settings, samples_part
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights, refuse_unused_weights
 from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, SamplesPart
-from ltgen_bench.evaluation.samples import Samples, as_samples, check_samples
+from ltgen_bench.evaluation.samples import Samples, as_samples, check_class_counts, check_samples
 from ltgen_bench.metrics import FeatureArrays, MemorisationInputs, MetricReport, compute_metrics
 from ltgen_bench.metrics.label_check import label_warning
 
@@ -87,30 +89,44 @@ class Evaluator:
         use, MissingFileError for missing ones, DeviceError when memory runs out.
         """
         check_samples(samples, dataset)
+        check_class_counts(samples, dataset, protocol)
         refuse_unused_weights(protocol, self.places)
         if missing := missing_protocol_weights(protocol, self.places):
             raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
         device = measuring_device(self.device)
         with memory_errors("try a smaller --set execution.evaluation_batch_size"):
             sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
-            report = self._report(samples, dataset, protocol, sets, device)
+            unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
+            report = self._report(samples, dataset, protocol, sets, device, unseen)
         extractors = {"features": sets.main, "manifold": sets.manifold}
         return Evaluation(
             report=report,
             protocol=protocol,
-            dataset=dataset_part(dataset),
+            dataset=dataset_part(dataset, unseen),
             samples=samples_part(samples, dataset, resized_from),
             extractors={role: extractor_part(extractor, protocol) for role, extractor in extractors.items()},
         )
 
     def _report(
-        self, samples: Samples, dataset: Dataset, protocol: Protocol, sets: FeatureSets, device: torch.device
+        self,
+        samples: Samples,
+        dataset: Dataset,
+        protocol: Protocol,
+        sets: FeatureSets,
+        device: torch.device,
+        unseen: tuple[ReferenceInfo, ImageSet] | None,
     ) -> MetricReport:
-        reference, train = dataset.reference_set(), dataset.train()
+        info, reference = unseen or (dataset.reference, dataset.reference_set())
+        train = dataset.train()
         held_out = not_trained_on(dataset.held_out(), train)
         labelled = samples.labels is not None
         generated = sets.arrays("samples", samples.images, samples.labels)
-        real = sets.arrays(f"reference {dataset.reference.name}", reference.images, reference.labels)
+        real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
+        papers, papers_statistics = None, None
+        if unseen is not None:
+            theirs = dataset.reference_set()
+            papers = sets.arrays(f"reference {dataset.reference.name}", theirs.images, theirs.labels)
+            papers_statistics = sets.reference_statistics(papers, theirs.images, len(samples))
         warning = label_warning(generated, real, dataset.class_names) if labelled else None
         if warning is not None:
             self.progress.say(f"warning: {warning}")
@@ -123,6 +139,8 @@ class Evaluator:
             groups=dataset.groups.as_dict(),
             classifier_probabilities=generated.probabilities if knows_classes else None,
             reference_statistics=sets.reference_statistics(real, reference.images, len(samples)),
+            papers=papers,
+            papers_statistics=papers_statistics,
             training=_memorisation_inputs(samples, train, held_out, reference, real, sets),
             progress=self.progress.say,
             device=str(device),

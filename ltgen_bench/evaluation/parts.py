@@ -6,7 +6,8 @@ import numpy as np
 
 from ltgen_bench.core.choices import Group
 from ltgen_bench.core.protocol import Protocol
-from ltgen_bench.datasets import Dataset
+from ltgen_bench.datasets import Dataset, ImageSet
+from ltgen_bench.datasets.base import ReferenceInfo
 from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, ReferencePart, SamplesPart
 from ltgen_bench.evaluation.samples import Samples
 from ltgen_bench.features import Extractor
@@ -26,6 +27,7 @@ def class_mix_differs(labels: np.ndarray | None, others: np.ndarray, classes: in
 
 def metric_settings(protocol: Protocol) -> MetricSettings:
     """A protocol's metric settings."""
+    second = protocol.reference == "unseen"  # what protocols of version 2 do otherwise
     return MetricSettings(
         k=protocol.neighbours,
         prd_clusters_per_class=protocol.prd_clusters_per_class,
@@ -38,14 +40,29 @@ def metric_settings(protocol: Protocol) -> MetricSettings:
         kid_subsets=protocol.kid_subsets,
         seed=protocol.metric_seed,
         fixed_class_counts=protocol.label_policy == "equal",
+        by_content=second,
+        equal_numbers=second,
+        real_vs_real=second,
     )
 
 
-def dataset_part(dataset: Dataset) -> DatasetPart:
-    """A data set as it stands in a record; reads the pixels for the fingerprints."""
+def dataset_part(dataset: Dataset, unseen: tuple[ReferenceInfo, ImageSet] | None = None) -> DatasetPart:
+    """A data set as it stands in a record; reads the pixels for the fingerprints.
+
+    `unseen` is the reference that the samples were compared with, where it is not the one that the data set names.
+    """
     fingerprint, reference_fingerprint = dataset.fingerprint(), dataset.reference_fingerprint()
     assert fingerprint is not None  # the images were just read
     assert reference_fingerprint is not None
+    papers = ReferencePart(
+        name=dataset.reference.name,
+        class_counts=list(dataset.reference.class_counts),
+        fingerprint=reference_fingerprint,
+    )
+    own = None
+    if unseen is not None:
+        info, images = unseen
+        own = ReferencePart(name=info.name, class_counts=list(info.class_counts), fingerprint=images.fingerprint())
     return DatasetPart(
         name=dataset.name,
         image_shape=list(dataset.image_shape),
@@ -54,11 +71,8 @@ def dataset_part(dataset: Dataset) -> DatasetPart:
         total=dataset.total,
         groups={Group(key): list(classes) for key, classes in dataset.groups.as_dict().items()},
         fingerprint=fingerprint,
-        reference=ReferencePart(
-            name=dataset.reference.name,
-            class_counts=list(dataset.reference.class_counts),
-            fingerprint=reference_fingerprint,
-        ),
+        reference=own or papers,
+        papers_reference=None if own is None else papers,
     )
 
 

@@ -66,6 +66,7 @@ class DatasetPart(Part):
     groups: dict[Group, list[Count]]
     fingerprint: Sha256
     reference: ReferencePart
+    papers_reference: ReferencePart | None = None  # the papers' one, where the protocol compares with unseen images
 
 
 class TrainingPart(Part):
@@ -141,6 +142,10 @@ class MetricsPart(Part):
 
     fid: NotNegative | None
     fid_infinity: Number | None = None
+    fid_floor: NotNegative | None = None
+    papers_fid: NotNegative | None = None
+    copying_gain: Number | None = None
+    coverage_ceiling: Fraction | None = None
     kid: Number | None
     kid_std: NotNegative | None
     inception_score: Annotated[float, Field(ge=1, le=1e100)] | None

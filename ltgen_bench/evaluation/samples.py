@@ -14,6 +14,8 @@ import numpy as np
 
 from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.core.npz import npz_headers, read_npz
+from ltgen_bench.core.protocol import Protocol
+from ltgen_bench.core.seeding import equal_labels
 from ltgen_bench.core.storage import atomic_path, sha256_arrays
 from ltgen_bench.datasets import Dataset
 
@@ -141,6 +143,23 @@ def check_samples(samples: Samples, dataset: Dataset, source: str = "the samples
         raise SamplesError(
             f"{source} have labels from {low} to {high}; {dataset.name} has {dataset.class_count} classes, "
             f"so labels go from 0 to {dataset.class_count - 1}"
+        )
+
+
+def check_class_counts(samples: Samples, dataset: Dataset, protocol: Protocol) -> None:
+    """Refuse samples whose class counts are not the equal ones that a protocol fixes; raises SamplesError.
+
+    Equal counts are an advantage over counts drawn at random, so nobody may have others.
+    """
+    if samples.labels is None or protocol.label_policy != "equal":
+        return
+    counts = samples.class_counts(dataset.class_count)
+    wanted = np.bincount(equal_labels(len(samples), dataset.class_count), minlength=dataset.class_count).tolist()
+    if counts != wanted:
+        index = next(i for i, (ours, theirs) in enumerate(zip(counts, wanted, strict=True)) if ours != theirs)
+        raise SamplesError(
+            f"the samples hold {counts[index]:,} of class {index}; protocol {protocol.name} wants {wanted[index]:,} of "
+            "it, as many as of every class (a remainder goes to the first ones); draw them so, or choose a version 1"
         )
 
 

@@ -36,6 +36,7 @@ EXTRACTORS: Registry[type[Extractor]] = Registry(
     "ltgen_bench.features",
     {
         "digits-cnn": "ltgen_bench.features.networks.digits_cnn:DigitsExtractor",
+        "digits-cnn-unseen": "ltgen_bench.features.networks.digits_cnn:UnseenDigitsExtractor",
         "efficientnet-lite0": "ltgen_bench.features.networks.efficientnet:EfficientNetLite0Extractor",
         "inception-v3-fid": "ltgen_bench.features.networks.inception:InceptionV3Extractor",
         "vgg16-fc2": "ltgen_bench.features.networks.vgg16:VGG16Extractor",

@@ -28,6 +28,8 @@ class MetricSettings:
         intervals: whether to compute them.
         fixed_class_counts: the samples were not given random labels but a fixed number in every class; the intervals
             then leave out what random labels would add.
+        equal_numbers: distances of groups are those of equally many samples and reference images (`equal_numbers.py`).
+        real_vs_real: also say what a perfect generator would score.
         by_content: random parts of the samples (of KID and the Inception Score) are drawn from an order that depends
             on their content, so that the order in a file does not matter.
         fid_infinity: also extrapolate FID to infinitely many samples.
@@ -48,6 +50,8 @@ class MetricSettings:
     intervals: bool = True
     fixed_class_counts: bool = False
     by_content: bool = False
+    equal_numbers: bool = False
+    real_vs_real: bool = False
     fid_infinity: bool = False
     memorisation_quantile: float = 0.01
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ltgen_bench.core.choices import Group
 from ltgen_bench.evaluation.record import Record
+from ltgen_bench.metrics.uncertainty import MEANING
 
 MAX_CLASS_ROWS = 30  # with more classes, the ten largest and the ten smallest are shown
 
@@ -14,6 +15,8 @@ MAX_CLASS_ROWS = 30  # with more classes, the ten largest and the ten smallest a
 OVERALL = (
     ("fid", "{label}", False),
     ("fid_infinity", "{label}, infinite samples", False),
+    ("papers_fid", "{label} to the papers' reference", False),
+    ("copying_gain", "nearer to it than to unseen images by", False),
     ("kid", "KID x 1000", False),
     ("inception_score", "Inception Score", True),
     ("f8", "F8 (recall of PRD)", True),
@@ -33,10 +36,13 @@ COLUMNS = (
     ("coverage", "coverage"),
     ("label_accuracy", "accuracy"),
 )
+PERFECT = {"fid": "fid_floor", "coverage": "coverage_ceiling"}  # where a perfect generator's number stands
 GROUP_COLUMNS = (
     *COLUMNS[:1],
+    ("fid_floor", "real vs real"),
+    ("fid_excess", "excess"),
     ("mean_class_fid", "mean of classes"),
-    ("mean_class_fid_floor", "real vs real"),
+    ("mean_class_fid_floor", "real vs real, of classes"),
     *COLUMNS[2:],
 )
 SCALES = {"kid": 1000.0}  # what a value is multiplied by before it is shown
@@ -96,6 +102,14 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
         bases = [name for name in names if name.removesuffix("_std").removesuffix("_n") == name]
         shown = bases or names  # a deviation or a count has its reason from its value
         lines.append(f"{', '.join(shown)}: {reason}")
+    if metrics["confidence"]:
+        lines.append(f"interval: {MEANING}; the reference stands still")
+    counts = {values["fid_n"] for values in (metrics.get("groups") or {}).values() if values.get("fid_n") is not None}
+    if counts:
+        lines.append(
+            f"distances of groups: {counts.pop():,} samples against as many reference images in every group, so that "
+            "a gap is not one of sizes; excess is what is left above real vs real"
+        )
     per_class = metrics.get("per_class") or {}
     sizes = [
         int(n)
@@ -116,10 +130,12 @@ def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
     from rich.text import Text
 
     table = _table(heading)
+    perfect = any(metrics.get(key) is not None for key in PERFECT.values())
     for column, justify in (
         ("metric", "left"),
         ("value", "right"),
         (_interval_title(metrics["confidence"]), "right"),
+        *([("perfect", "right")] if perfect else []),
         ("better", "left"),
     ):
         table.add_column(column, justify=justify)
@@ -135,7 +151,8 @@ def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
         table.add_row(
             Text(title.format(label=label)),
             shown,
-            interval(metrics["confidence"].get(key)),
+            interval(metrics["confidence"].get(key), scale),
+            *([number(metrics.get(PERFECT[key])) if key in PERFECT else ""] if perfect else []),
             "higher" if higher else "lower",
         )
     return table
@@ -241,6 +258,6 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def interval(value: Mapping[str, Any] | None) -> str:
-    """An interval as `low … high`; empty when there is none."""
-    return "" if value is None else f"{number(value['low'])} … {number(value['high'])}"
+def interval(value: Mapping[str, Any] | None, scale: float = 1.0) -> str:
+    """An interval as `low … high`, times `scale`; empty when there is none."""
+    return "" if value is None else f"{number(value['low'], scale)} … {number(value['high'], scale)}"

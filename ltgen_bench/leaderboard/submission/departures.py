@@ -9,6 +9,7 @@ from pathlib import Path
 from ltgen_bench.core.config import DatasetConfig, build
 from ltgen_bench.core.errors import MissingFileError, UserError
 from ltgen_bench.datasets import Dataset, dataset_names, load_dataset
+from ltgen_bench.datasets.unseen import unseen_reference
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.features.catalogue import extractor_info
 from ltgen_bench.features.info import distance_label
@@ -61,8 +62,16 @@ def departures(record: Record, data_root: Path, *, pixels: bool) -> Iterator[str
     if pixels and not dataset.missing_files():
         if dataset.fingerprint() != stated.fingerprint:
             yield f"dataset.fingerprint is not that of {dataset.name}: it was trained on another split"
-        if dataset.reference_fingerprint() != stated.reference.fingerprint:
+        papers = stated.papers_reference or stated.reference
+        if dataset.reference_fingerprint() != papers.fingerprint:
             yield f"dataset.reference.fingerprint is not that of {dataset.reference.name}"
+        if stated.papers_reference is not None:
+            info, images = unseen_reference(dataset)
+            ours = (info.name, list(info.class_counts), images.fingerprint())
+            if ours != (stated.reference.name, stated.reference.class_counts, stated.reference.fingerprint):
+                yield f"dataset.reference is not {info.name}"
+    if (stated.papers_reference is not None) != (record.protocol.reference == "unseen"):
+        yield f"dataset.papers_reference does not fit protocol {record.protocol.name}"
     yield from _extractors(record)
     yield from _run(record, data_root)
     if record.code.clean is False:
@@ -76,10 +85,11 @@ def _counts(dataset: Dataset, record: Record) -> list[tuple[str, object, object]
     except MissingFileError:
         return []
     stated = record.dataset
+    papers = stated.papers_reference or stated.reference
     return [
         ("class_counts", counts, stated.class_counts),
-        ("reference.name", reference.name, stated.reference.name),
-        ("reference.class_counts", list(reference.class_counts), stated.reference.class_counts),
+        ("reference.name", reference.name, papers.name),
+        ("reference.class_counts", list(reference.class_counts), papers.class_counts),
     ]
 
 

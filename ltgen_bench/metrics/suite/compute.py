@@ -43,6 +43,8 @@ def compute_metrics(
     only: Collection[str] | None = None,
     classifier_probabilities: FloatArray | None = None,
     training: MemorisationInputs | None = None,
+    papers: FeatureArrays | None = None,
+    papers_statistics: GaussianStatistics | None = None,
     reference_statistics: GaussianStatistics | None = None,
     progress: Callable[[str], None] | None = None,
     device: str = "cpu",
@@ -58,6 +60,8 @@ def compute_metrics(
         only: names out of `METRIC_NAMES`; None for all. Label accuracy comes whenever a classifier is given.
         classifier_probabilities: (N, C) for the generated samples, over the data set's own classes.
         training: what memorisation needs.
+        papers, papers_statistics: the reference set of the papers, where `reference` is another one, and its mean and
+            covariance where they are known.
         reference_statistics: the reference's mean and covariance for FID, used in place of its features.
         progress: called with a line of text before every step.
         device: "cpu" or "cuda" for precision, recall, density, coverage and memorisation.
@@ -79,6 +83,8 @@ def compute_metrics(
         groups=check_groups(groups, classes) if groups and classes is not None else {},
         classifier_probabilities=classifier_probabilities,
         training=training,
+        papers=papers,
+        papers_statistics=papers_statistics,
         names=check_metric_names(only),
         device=device,
     )
@@ -87,9 +93,14 @@ def compute_metrics(
 
 def _take_steps(findings: Findings, progress: Callable[[str], None] | None) -> MetricReport:
     for name, title, step in STEPS:
-        if name in findings.names or name == "label_accuracy":
-            if progress is not None and (name != "label_accuracy" or findings.classifier_probabilities is not None):
-                progress(title)
+        wanted = {
+            "label_accuracy": findings.classifier_probabilities is not None,
+            "papers_fid": findings.papers is not None and "fid" in findings.names,
+            "real_vs_real": findings.settings.real_vs_real and "fid" in findings.names,
+        }.get(name, name in findings.names)
+        if wanted and progress is not None:
+            progress(title)
+        if wanted or name == "label_accuracy":  # which says itself what it lacks
             step(findings)
     for name in METRIC_NAMES:
         if name not in findings.names:

@@ -30,6 +30,8 @@ _KEYS = {
     "prd": ("f8", "f1_8"),
     "precision_recall": ("precision", "recall", "density", "coverage"),
     "memorisation": ("memorisation",),
+    "papers_fid": ("papers_fid", "copying_gain"),
+    "real_vs_real": ("fid_floor", "coverage_ceiling"),
     "label_accuracy": ("label_accuracy", "confusion"),
 }
 
@@ -46,6 +48,8 @@ class Findings:
     groups: dict[str, list[int]]
     classifier_probabilities: FloatArray | None
     training: MemorisationInputs | None
+    papers: FeatureArrays | None
+    papers_statistics: GaussianStatistics | None
     names: Sequence[str]
     device: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -53,6 +57,7 @@ class Findings:
     by_group: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     memorisation_scores: dict[str, MemorisationScores] = field(default_factory=dict)
+    floor_constant: float | None = None
     errors: dict[str, StandardError] = field(default_factory=dict)
     limits: dict[str, tuple[float, float]] = field(default_factory=dict)
     share_counts: dict[str, int] = field(default_factory=dict)

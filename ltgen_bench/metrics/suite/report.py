@@ -17,6 +17,10 @@ class MetricReport:
     Arguments:
         fid ... label_accuracy: over all samples. `f8` is recall-like, `f1_8` precision-like.
         fid_infinity: only where asked for.
+        fid_floor, coverage_ceiling: what a perfect generator would score with as many samples; where asked for.
+        papers_fid: the distance to the papers' reference, where the reference is another one.
+        copying_gain: how much nearer the samples are to the papers' reference, which holds training images, than to
+            unseen ones: `fid` less its floor, minus `papers_fid` less its own.
         per_class: lists with one entry a class: `fid`, `fid_floor` (of `fid_floor_n` reference images against the
             `n_reference` - `fid_floor_n` others), `kid`, `precision`, `recall`, `density`, `coverage`,
             `label_accuracy`, `n_generated`, `n_reference`.
@@ -33,6 +37,10 @@ class MetricReport:
 
     fid: float | None = None
     fid_infinity: float | None = None
+    fid_floor: float | None = None
+    papers_fid: float | None = None
+    copying_gain: float | None = None
+    coverage_ceiling: float | None = None
     kid: float | None = None
     kid_std: float | None = None
     inception_score: float | None = None

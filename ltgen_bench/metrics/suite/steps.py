@@ -23,7 +23,8 @@ from ltgen_bench.metrics.numerics.content_order import deal
 from ltgen_bench.metrics.prd import f_scores, prd_scores
 from ltgen_bench.metrics.precision_recall import ManifoldScores, manifold_scores, per_class_manifold_scores
 from ltgen_bench.metrics.suite.findings import Findings, reason_without_reference
-from ltgen_bench.metrics.suite.steps_frechet import step_fid, step_per_class_fid
+from ltgen_bench.metrics.suite.steps_frechet import step_fid, step_papers_fid, step_per_class_fid
+from ltgen_bench.metrics.suite.steps_real import step_real_vs_real
 from ltgen_bench.metrics.uncertainty import StandardError
 
 # Closest pairs that a report names; enough for a panel.
@@ -276,4 +277,6 @@ STEPS: tuple[tuple[str, str, Step], ...] = (
     ("precision_recall", "precision, recall, density, coverage", step_precision_recall),
     ("label_accuracy", "label accuracy", step_label_accuracy),
     ("memorisation", "memorisation", step_memorisation),
+    ("real_vs_real", "real images against real images", step_real_vs_real),
+    ("papers_fid", "FID to the papers' reference", step_papers_fid),
 )

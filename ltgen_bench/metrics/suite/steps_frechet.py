@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.metrics.equal_numbers import equal_number, group_distance
 from ltgen_bench.metrics.frechet import (
     FrechetSolver,
     fid_floor,
@@ -112,10 +113,72 @@ def step_per_class_fid(findings: Findings) -> None:
     findings.set_per_class("fid_floor_n", [None if f is None else f[1] for f in floors], reason)
     findings.set_class_means("fid", fids)
     findings.set_class_means("fid_floor", findings.per_class["fid_floor"])
+    if findings.settings.equal_numbers:
+        _equal_number_distances(findings)
+        return
     for group in findings.groups:
         value, error = pooled.value(group)
         findings.set_group(group, "fid", value, too_few)
         findings.note_error(f"groups.{group}.fid", error, least=0.0)
+
+
+def _equal_number_distances(findings: Findings) -> None:
+    """Every group's distance at equal numbers, its floor at the same ones, and the excess, which may be negative."""
+    generated, reference = findings.generated, findings.reference
+    rows, reference_rows = findings.generated_rows, findings.reference_rows
+    if reference is None or rows is None or reference_rows is None or generated.labels is None:
+        return
+    assert reference.labels is not None
+    groups = {group: classes for group, classes in findings.groups.items() if classes}
+    ours = {group: np.concatenate([rows[c] for c in classes]) for group, classes in groups.items()}
+    theirs = {group: np.concatenate([reference_rows[c] for c in classes]) for group, classes in groups.items()}
+    count = equal_number(
+        [[reference_rows[c] for c in classes] for classes in groups.values()], list(map(len, ours.values()))
+    )
+    for group in findings.groups:
+        if count < 2 or group not in groups:
+            for key in ("fid", "fid_floor", "fid_excess"):
+                findings.set_group(group, key, None, "every group needs 2 samples and 4 reference images")
+            continue
+        g, r = ours[group], theirs[group]
+        found = group_distance(
+            generated.features[g],
+            generated.labels[g],
+            reference.features[r],
+            reference.labels[r],
+            count,
+            seed=findings.settings.seed,
+        )
+        findings.by_group[group]["fid_n"] = found.count
+        findings.set_group(group, "fid", found.distance, "")
+        findings.set_group(group, "fid_floor", found.floor, "")
+        findings.set_group(group, "fid_excess", found.distance - found.floor, "")
+        findings.note_error(f"groups.{group}.fid", found.error, least=0.0)
+        findings.note_error(f"groups.{group}.fid_excess", found.error)
+
+
+def step_papers_fid(findings: Findings) -> None:
+    """The distance to the papers' reference, and how much nearer to it than to unseen images the samples are."""
+    papers, features = findings.papers, findings.generated.features
+    if papers is None:
+        return
+    gram = min(len(features), len(papers)) <= features.shape[1]
+    if gram:
+        value = frechet_distance_gram(features, papers.features)
+        error = gram_error(features, papers.features, findings.strata) if findings.settings.intervals else None
+    else:
+        statistics = findings.papers_statistics or gaussian_statistics(papers.features)
+        value, error = _distance_and_error(
+            findings, features, gaussian_statistics(features), statistics, findings.strata
+        )
+    findings.values["papers_fid"] = value
+    findings.note_error("papers_fid", error, least=0.0)
+    own = findings.values.get("fid")
+    if findings.floor_constant is None or own is None or findings.reference is None:
+        findings.notes["copying_gain"] = "needs the floors of both distances"
+        return
+    more_noise = findings.floor_constant * (1 / len(findings.reference) - 1 / len(papers))
+    findings.values["copying_gain"] = own - value - more_noise
 
 
 def _floor_and_sums(
