@@ -77,6 +77,8 @@ def _protocol_and_hashes(record: Record) -> Iterator[str]:
         yield "training.images_seen is not the protocol's training_images"
     if not protocol.is_custom and protocol != PROTOCOLS.get(protocol.name):
         yield f"protocol {protocol.name!r} is not the published one of that name"
+    if (record.dataset.papers_reference is not None) != (protocol.reference == "unseen"):
+        yield f"dataset.papers_reference does not fit protocol {protocol.name}"
     if set(protocol.extractors()) != {extractor.name for extractor in record.extractors.values()}:
         yield "extractors are not those of the protocol"
 

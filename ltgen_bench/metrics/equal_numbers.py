@@ -48,16 +48,27 @@ def group_distance(
     count: int,
     *,
     seed: int,
-) -> GroupDistance:
+) -> GroupDistance | None:
     """The distance of a group's samples (n, D) to its reference images (m, D), `count` against `count` (2 or more).
 
     The samples are dealt into as many parts as have `count`, at most `MOST_PARTS`, each of which is compared with the
-    same halves of the reference; the spread of the parts is the error. Parts and halves hold the classes evenly.
+    same halves of the reference; the spread of the parts is the error. Parts and halves hold equally many of each
+    class; None where a class has too few samples for that.
     """
-    parts = min(MOST_PARTS, len(generated) // count)
+    halves = random_halves(reference, reference_labels, seed)
+    # of each class as many as an even choice from a half holds: the same on both sides, for they would differ otherwise
+    classes = int(max(labels.max(), reference_labels.max())) + 1
+    shares = np.bincount(reference_labels[_evenly(halves[0], count)], minlength=classes)
+    available = np.bincount(labels, minlength=classes)
+    parts = min(MOST_PARTS, *(int(n // share) for n, share in zip(available, shares, strict=True) if share))
+    if parts == 0:
+        return None
     order = content_order(generated)
-    order = order[np.argsort(labels[order], kind="stable")]
-    members = [_evenly(order[number::parts], count) for number in range(parts)]
+    of_class = [order[labels[order] == c] for c in range(len(shares))]
+    members = [
+        np.concatenate([rows[part * share : (part + 1) * share] for rows, share in zip(of_class, shares, strict=True)])
+        for part in range(parts)
+    ]
     halvings = HALVINGS if count < FEW_FROM else FEW_HALVINGS
     distances, floors = np.zeros((halvings, parts)), np.zeros(halvings)
     for halving in range(halvings):

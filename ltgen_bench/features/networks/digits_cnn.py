@@ -2,8 +2,8 @@
 
 Three 3x3 convolutions, a 64-wide layer (the features) and a softmax over ten classes; 47,530 parameters. Its training
 script is `train_digits_cnn.py`. Trained on a random four fifths of scikit-learn's 1,797 digits it classifies the other
-fifth right in 99.4 % of the cases (357 of 359; `--holdout` measures it again). The weights of `digits-cnn` are trained on
-all of them: their accuracy on real digits is a training accuracy. Those of `digits-cnn-unseen`, which protocols of
+fifth right in 99.4 % of the cases (357 of 359; `--holdout` measures it again). The weights of `digits-cnn` are trained
+on all of them: their accuracy on real digits is a training accuracy. Those of `digits-cnn-unseen`, which protocols of
 version 2 use, are trained on the 1,200 that a training set may contain, and are right on 593 of the 597 others.
 
 Inference runs in float64 and is rounded to float32 at the end: at this size it costs nothing, and the features are

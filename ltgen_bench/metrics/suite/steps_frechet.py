@@ -136,19 +136,23 @@ def _equal_number_distances(findings: Findings) -> None:
         [[reference_rows[c] for c in classes] for classes in groups.values()], list(map(len, ours.values()))
     )
     for group in findings.groups:
-        if count < 2 or group not in groups:
+        found = None
+        if count >= 2 and group in groups:
+            g, r = ours[group], theirs[group]
+            found = group_distance(
+                generated.features[g],
+                generated.labels[g],
+                reference.features[r],
+                reference.labels[r],
+                count,
+                seed=findings.settings.seed,
+            )
+        if found is None:
             for key in ("fid", "fid_floor", "fid_excess"):
-                findings.set_group(group, key, None, "every group needs 2 samples and 4 reference images")
+                findings.set_group(
+                    group, key, None, "every group needs 2 samples and 4 reference images of its classes"
+                )
             continue
-        g, r = ours[group], theirs[group]
-        found = group_distance(
-            generated.features[g],
-            generated.labels[g],
-            reference.features[r],
-            reference.labels[r],
-            count,
-            seed=findings.settings.seed,
-        )
         findings.by_group[group]["fid_n"] = found.count
         findings.set_group(group, "fid", found.distance, "")
         findings.set_group(group, "fid_floor", found.floor, "")
