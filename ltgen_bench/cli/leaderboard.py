@@ -18,6 +18,7 @@ def add_commands(app: typer.Typer) -> None:
     group.command("build")(build)
     group.command("site")(site)
     app.add_typer(group, name="leaderboard")
+    app.command("baseline-rows")(baseline_rows)
 
 
 @offers("check leaderboards data_root")
@@ -50,6 +51,47 @@ def site(
     _there(options.leaderboards)
     pages = write_site(options.leaderboards, out, options.data_root)
     print(f"{out / 'index.html'} and {pages} pages of records")
+
+
+@offers("dataset imbalance per_class protocol out leaderboards data_root weights device as_json quiet")
+def baseline_rows(
+    options: Options,
+    dataset: Annotated[str, typer.Argument(help="Data set; see 'list datasets'.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Another file than the leaderboards' own.")] = None,
+) -> None:
+    """Measure the rows that no method made: real images, copies of the training set, a Gaussian and a mean a class.
+
+    They go to leaderboards/reference_rows, and 'leaderboard build' puts them into the table, never ranked.
+
+    Example: ltgen-bench baseline-rows digits-lt --protocol digits-1k.v1
+    """
+    from ltgen_bench.cli.output import print_json
+    from ltgen_bench.core.config import DatasetConfig
+    from ltgen_bench.core.devices import measuring_device, resolve_device
+    from ltgen_bench.core.protocol import get_protocol
+    from ltgen_bench.datasets import load_dataset
+    from ltgen_bench.evaluation.evaluate import Evaluator
+    from ltgen_bench.leaderboard.reference_rows import (
+        measure_reference_rows,
+        reference_rows_path,
+        write_reference_rows,
+    )
+
+    chosen = load_dataset(
+        DatasetConfig(name=dataset, imbalance=options.imbalance, per_class=options.per_class), options.data_root
+    )
+    protocol = get_protocol(options.protocol or chosen.default_protocol)
+    device = measuring_device(resolve_device(options.device or "auto"))
+    rows = measure_reference_rows(chosen, protocol, Evaluator(options.places(), device, progress=options.progress()))
+    path = out or reference_rows_path(options.leaderboards, chosen.name, protocol.name)
+    write_reference_rows(path, rows)
+    if options.as_json:
+        print_json({"file": str(path), **rows.model_dump(mode="json")})
+        return
+    for row in rows.rows:
+        fid = row.mean("fid")
+        print(f"{row.title}: distance {'-' if fid is None else f'{fid:.3f}'}")
+    print(path)
 
 
 def _there(leaderboards: Path) -> None:

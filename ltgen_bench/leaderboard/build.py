@@ -24,7 +24,7 @@ def render(leaderboards: Path, data_root: Path = Path("data")) -> dict[Path, str
     """Every generated file by its path in `leaderboards/tables/`: a function of records and published numbers only."""
     publications = read_published(leaderboards / "published")
     published = published_rows(publications)
-    all_boards = boards(read_entries(leaderboards, data_root))
+    all_boards = boards(read_entries(leaderboards, data_root), leaderboards)
     files: dict[Path, str] = {}
     for board in all_boards:
         own = [row for row in published if row.dataset == board.dataset]

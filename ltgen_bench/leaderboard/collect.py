@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltgen_bench.core.choices import Status
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import Record
+from ltgen_bench.leaderboard.reference_rows import ReferenceRow, read_reference_rows, reference_rows_path
 from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
 from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME, shown
 from ltgen_bench.leaderboard.submission.verification import Verification, verified_seeds
@@ -80,6 +81,7 @@ class Board:
 
     slug: str
     entries: tuple[Entry, ...]
+    references: tuple[ReferenceRow, ...] = ()  # never ranked
 
     @property
     def record(self) -> Record:
@@ -145,8 +147,10 @@ def _refuse_duplicates(entries: list[Entry]) -> None:
         names[key] = path
 
 
-def boards(entries: list[Entry]) -> list[Board]:
+def boards(entries: list[Entry], leaderboards: Path | None = None) -> list[Board]:
     """Entries grouped into what may be compared, in the order of data set and protocol.
+
+    With `leaderboards`, each has the committed reference rows that fit it. Raises RecordError for a file that is none.
 
     Two fingerprints, or two extractor weights, under one name never share a board. Where there are several, the one
     with the most verified rows keeps the plain name, so that no submission can take it; the others carry their hash.
@@ -170,7 +174,13 @@ def boards(entries: list[Entry]) -> list[Board]:
     for slug, keys in alike.items():
         for position, key in enumerate(keys):
             name = slug if position == 0 else f"{slug}--{sha256_json(list(key))[:12]}"
-            found.append((key[:2], position, Board(name, tuple(groups[key]))))
+            board = Board(name, tuple(groups[key]))
+            if leaderboards is not None:
+                path = reference_rows_path(leaderboards, board.dataset, board.protocol)
+                rows = read_reference_rows(path)
+                if rows is not None and rows.fits(board.record):
+                    board = replace(board, references=tuple(rows.rows))
+            found.append((key[:2], position, board))
     return [board for *_, board in sorted(found, key=lambda item: item[:2])]
 
 

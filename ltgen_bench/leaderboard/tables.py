@@ -9,12 +9,14 @@ import tabulate as tabulate_module
 
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board
-from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column
+from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, RANKED_BY, Column
 from ltgen_bench.leaderboard.comparison import MOST_SEEDS_ASKED, Difference
 from ltgen_bench.leaderboard.how import how_made, in_words
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
+from ltgen_bench.leaderboard.reference_rows import MEMORISER, reference_rows_path
 
 MISSING = "–"
+MARK = "†"
 MANY_COPIES = 0.05  # of the samples; an honest model has about 0.01
 GENERATED = "made by `ltgen-bench leaderboard build`; edit the records, not this file"
 
@@ -27,6 +29,10 @@ def board_markdown(board: Board, ordered: list[Row]) -> str:
         folder = f"../records/{board.dataset}/{row.entry.name}"
         links.append(" ".join(f"[{seed}]({folder}/{seed}.json)" for seed in row.entry.records))
         recipes.append(_recipe_link(board, row))
+    if board.references:
+        file = reference_rows_path(Path("..") / "..", board.dataset, board.protocol)
+        links += [f"[measured]({file.relative_to('..')})"] * len(board.references)
+        recipes += [MISSING] * len(board.references)
     frame["Records"], frame["Recipe"] = links, recipes
     return markdown_table(frame, left=("Method", "Status", "How", "Records", "Recipe"))
 
@@ -70,11 +76,32 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
     for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS):
         table[f"{column.key}.mean"] = [row.mean[column.key] for row in ordered]
         table[f"{column.key}.std"] = [row.std[column.key] for row in ordered]
+    rows_added: list[dict[str, object]] = []
     made = [how_made(list(row.entry.records.values())) for row in ordered]
     for key in made[0]:
         table[f"how.{key}"] = [one[key] for one in made]
     frame = pd.DataFrame(table).astype({"rank": "Int64", "best_rank": "Int64", "worst_rank": "Int64"})
     # A spreadsheet would evaluate a cell that starts like a formula, and the text comes from a submitter.
+    for reference in board.references:
+        numbers: dict[str, object] = {
+            "dataset": board.dataset,
+            "protocol": board.protocol,
+            "protocol_hash": board.record.protocol_hash,
+            "extractor": board.record.protocol.extractor,
+            "reference": board.record.dataset.reference.name,
+            "method": reference.title,
+            "status": "reference",
+            "n": len(reference.draws),
+        }
+        for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS):
+            numbers |= {
+                f"{column.key}.mean": reference.mean(column.key),
+                f"{column.key}.std": reference.std(column.key),
+            }
+        rows_added.append(numbers)
+    if rows_added:
+        added = pd.DataFrame(rows_added, columns=frame.columns).astype(frame.dtypes.to_dict(), errors="ignore")
+        frame = pd.concat([frame, added], ignore_index=True)
     frame["method"] = [f"'{m}" if str(m).startswith(("=", "+", "-", "@")) else m for m in frame["method"]]
     result: str = frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     return result
@@ -122,33 +149,47 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
     assert callable(bold)
     assert callable(escape)
     table: dict[str, list[str]] = {
-        "Rank": [escape(shown_rank(row)) for row in ordered],
-        "Method": [escape(row.entry.method) for row in ordered],
-        "Status": [escape(row.entry.status_text) for row in ordered],
-        "n": [str(row.entry.n) for row in ordered],
+        "Rank": [escape(shown_rank(row)) for row in ordered] + [MISSING] * len(board.references),
+        "Method": [escape(row.entry.method + (f" {MARK}" if is_beaten(board, row) else "")) for row in ordered]
+        + [escape(reference.title) for reference in board.references],
+        "Status": [escape(row.entry.status_text) for row in ordered] + ["reference"] * len(board.references),
+        "n": [str(row.entry.n) for row in ordered] + [str(len(reference.draws)) for reference in board.references],
     }
     for column in MAIN_COLUMNS:
         cells = shown_cells(board, column, ordered)
         for index in best(column, cells, ordered):
             cells[index] = bold(cells[index])
+        decimals = shown_decimals(board, column, [row.mean[column.key] for row in ordered])
+        cells += [
+            _cell(reference.mean(column.key), reference.std(column.key), column, decimals)
+            for reference in board.references
+        ]
         table[column.named(board.fid_label)] = [
             cell.replace("±", r"$\pm$") if escape is text.latex else cell for cell in cells
         ]
     table["How"] = [escape(in_words(how_made(list(row.entry.records.values())))) for row in ordered]
+    table["How"] += [escape(reference.how) for reference in board.references]
     return pd.DataFrame(table)
 
 
 def shown_cells(board: Board, column: Column, ordered: list[Row]) -> list[str]:
     """`mean ± standard deviation` for every row; a mean alone with one seed, a dash where nothing was computed."""
     decimals = shown_decimals(board, column, [row.mean[column.key] for row in ordered])
-    cells = []
-    for row in ordered:
-        mean, std = (None if v is None else v * column.scale for v in (row.mean[column.key], row.std[column.key]))
-        if mean is None:
-            cells.append(MISSING)
-        else:
-            cells.append(f"{mean:.{decimals}f}" + ("" if std is None else f" ± {std:.{decimals}f}"))
-    return cells
+    return [_cell(row.mean[column.key], row.std[column.key], column, decimals) for row in ordered]
+
+
+def _cell(mean: float | None, std: float | None, column: Column, decimals: int) -> str:
+    if mean is None:
+        return MISSING
+    shown = f"{mean * column.scale:.{decimals}f}"
+    return shown if std is None else f"{shown} ± {std * column.scale:.{decimals}f}"
+
+
+def is_beaten(board: Board, row: Row) -> bool:
+    """Whether copies of the training set are as near to the reference as the row's samples are."""
+    memoriser = next((one.mean(RANKED_BY) for one in board.references if one.kind == MEMORISER), None)
+    mean = row.mean[RANKED_BY]
+    return memoriser is not None and mean is not None and mean >= memoriser
 
 
 def markdown_table(frame: pd.DataFrame, left: tuple[str, ...]) -> str:
@@ -198,6 +239,11 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
             + (
                 "Rows without a rank are not verified, have fewer than three seeds, or are unconditional. "
                 if unranked
+                else ""
+            )
+            + (
+                f"Reference rows are never ranked; {MARK}: copies of the training set are as near to the reference. "
+                if board.references
                 else ""
             )
             + f"[How to read this](../README.md). The same as [CSV]({board.slug}.csv) and [LaTeX]({board.slug}.tex)."

@@ -32,6 +32,7 @@ _LATEX = {
     "−": "$-$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
+    "†": r"$\dagger$",
 }
 
 
