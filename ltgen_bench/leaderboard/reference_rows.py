@@ -31,7 +31,7 @@ from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS
 from ltgen_bench.metrics import FeatureArrays, compute_metrics
 from ltgen_bench.metrics.real_vs_real import coverage_ceiling, floor_constant, random_halves
 
-DRAWS = 3
+REFERENCE_DRAWS = 3
 MEMORISER = "memoriser"
 _MOST_BYTES = 1 << 20
 KEYS = tuple(column.key for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS))
@@ -105,7 +105,7 @@ def measure_reference_rows(dataset: Dataset, protocol: Protocol, evaluator: Eval
     rows, evaluation = [], None
     for kind, title, how, draw in _GENERATORS:
         draws = []
-        for seed in range(DRAWS):
+        for seed in range(REFERENCE_DRAWS):
             labels = labels_by_policy(protocol.label_policy, protocol.samples, dataset.class_count, seed)
             random = np.random.default_rng(derive_seed(seed, "reference row", kind))
             evaluation = evaluator.measure(Samples(draw(dataset.train(), labels, random), labels), dataset, protocol)
@@ -187,10 +187,7 @@ def _real_row(dataset: Dataset, protocol: Protocol, evaluator: Evaluator, exampl
     Distance and coverage are brought to the protocol's numbers (`metrics.real_vs_real`); a distance to which the law
     does not apply, and those of groups of other sizes, are left out. Everything else is that of the halves.
     """
-    if protocol.reference == "unseen":
-        reference = unseen_reference(dataset)[1]
-    else:
-        reference = dataset.reference_set()
+    reference = unseen_reference(dataset)[1] if protocol.reference == "unseen" else dataset.reference_set()
     sets = FeatureSets.of(protocol, evaluator.places, evaluator.device, evaluator.batch_size, evaluator.progress)
     real = sets.arrays("reference images", reference.images, reference.labels)
     settings, count, total = metric_settings(protocol), protocol.samples, len(reference)
@@ -198,7 +195,7 @@ def _real_row(dataset: Dataset, protocol: Protocol, evaluator: Evaluator, exampl
     knows_classes = sets.main.class_names == tuple(dataset.class_names)
     floors = {name: values.get("fid_floor") for name, values in (example.report.groups or {}).items()}
     draws = []
-    for seed in range(DRAWS):
+    for seed in range(REFERENCE_DRAWS):
         first, second = (_part(real, rows) for rows in random_halves(real.features, real.labels, seed))
         report = compute_metrics(
             first,

@@ -161,7 +161,7 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
             cells[index] = bold(cells[index])
         decimals = shown_decimals(board, column, [row.mean[column.key] for row in ordered])
         cells += [
-            _cell(reference.mean(column.key), reference.std(column.key), column, decimals)
+            shown_cell(reference.mean(column.key), reference.std(column.key), column, decimals)
             for reference in board.references
         ]
         table[column.named(board.fid_label)] = [
@@ -175,10 +175,11 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
 def shown_cells(board: Board, column: Column, ordered: list[Row]) -> list[str]:
     """`mean ± standard deviation` for every row; a mean alone with one seed, a dash where nothing was computed."""
     decimals = shown_decimals(board, column, [row.mean[column.key] for row in ordered])
-    return [_cell(row.mean[column.key], row.std[column.key], column, decimals) for row in ordered]
+    return [shown_cell(row.mean[column.key], row.std[column.key], column, decimals) for row in ordered]
 
 
-def _cell(mean: float | None, std: float | None, column: Column, decimals: int) -> str:
+def shown_cell(mean: float | None, std: float | None, column: Column, decimals: int) -> str:
+    """One cell as shown: a mean, and its standard deviation where there is one."""
     if mean is None:
         return MISSING
     shown = f"{mean * column.scale:.{decimals}f}"

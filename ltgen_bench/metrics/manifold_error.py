@@ -15,7 +15,7 @@ from ltgen_bench.metrics.numerics.content_order import content_order
 from ltgen_bench.metrics.uncertainty import StandardError
 
 MOST_HALVED = 2000  # generated and reference rows that the halves are taken of
-SPLITS = 12
+HALVINGS_OF_SAMPLES = 12
 # How much a set of reference balls counts that hold the same 1, 2, 3, 4 samples and nothing else; see `coverage_error`.
 _ALTERNATING = (1.0, -1.0, 1.0, -0.5)
 
@@ -49,7 +49,7 @@ def recall_halves(generated: FloatArray, reference: FloatArray, strata: IntArray
     np.fill_diagonal(within, np.inf)
     sides: tuple[list[BoolArray], list[BoolArray]] = [], []
     generator = np.random.default_rng(0)
-    for _ in range(SPLITS):
+    for _ in range(HALVINGS_OF_SAMPLES):
         half = _random_half(len(x), labels, generator)
         for side, chosen in zip(sides, (half, ~half), strict=True):
             members = np.flatnonzero(chosen)
@@ -87,7 +87,7 @@ def recall_error(halves: RecallHalves, chosen: BoolArray, count: int) -> Standar
     alone = float((first != second).mean()) / 2
     both = float(np.square(first.mean(axis=1) - second.mean(axis=1)).mean()) / 2
     shared = max(0.0, both - alone / rows) * halves.generated / (2 * count)
-    method = f"variance between halves of the samples, {SPLITS} splits"
+    method = f"variance between halves of the samples, {HALVINGS_OF_SAMPLES} splits"
     return StandardError(math.sqrt(alone / total + shared), method)
 
 

@@ -16,7 +16,7 @@ from ltgen_bench.leaderboard.collect import Board, Entry
 from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column
 from ltgen_bench.leaderboard.how import how_made, in_words
 from ltgen_bench.leaderboard.published import PublishedRow
-from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows
+from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
 from ltgen_bench.leaderboard.reported import cells_of, conflicts, origins
 from ltgen_bench.leaderboard.site.charts import (
     MAX_SERIES,
@@ -25,7 +25,7 @@ from ltgen_bench.leaderboard.site.charts import (
     class_chart,
     head_tail_chart,
 )
-from ltgen_bench.leaderboard.tables import more_seeds, shown_cells, shown_rank, suspected_copies
+from ltgen_bench.leaderboard.tables import is_beaten, more_seeds, shown_cell, shown_cells, shown_rank, suspected_copies
 
 _BY_KEY = {column.key: column for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)}
 # Column groups of the table on the page: a heading over some columns.
@@ -57,6 +57,7 @@ class PageRow:
     row: Row
     cells: list[Cell] = field(default_factory=list)
     rank: str = ""
+    beaten: bool = False
     difference: str = ""
     copies: str = ""
     how: str = ""
@@ -75,6 +76,7 @@ def board_context(board: Board) -> dict[str, Any]:
         PageRow(
             row,
             rank=shown_rank(row),
+            beaten=is_beaten(board, row),
             difference=_difference(board, row, first),
             copies=suspected_copies(row),
             how=in_words(how_made(list(row.entry.records.values()))),
@@ -93,8 +95,19 @@ def board_context(board: Board) -> dict[str, Any]:
                 sort = MISSING_LAST[column.higher_is_better] if mean is None else f"{mean:.8f}"
                 page_row.cells.append(Cell(shown[index], sort, index in winners))
     dataset = board.record.dataset
+    shown_columns = [_BY_KEY[key] for _, keys in LAYOUT for key in keys]
+    references = []
+    for reference in board.references:
+        cells = []
+        for column in shown_columns:
+            decimals = shown_decimals(board, column, [row.mean[column.key] for row in ordered])
+            mean = reference.mean(column.key)
+            sort = MISSING_LAST[column.higher_is_better] if mean is None else f"{mean:.8f}"
+            cells.append(Cell(shown_cell(mean, reference.std(column.key), column, decimals), sort))
+        references.append({"title": reference.title, "how": reference.how, "n": len(reference.draws), "cells": cells})
     return {
         "board": board,
+        "references": references,
         "dataset": dataset,
         "protocol": board.record.protocol,
         "headings": headings,

@@ -33,7 +33,7 @@ def write_site(leaderboards: Path, out: Path, data_root: Path = Path("data")) ->
 
     Raises StorageError when `out` holds other things, and whatever reading the records raises.
     """
-    all_boards = boards(read_entries(leaderboards, data_root))
+    all_boards = boards(read_entries(leaderboards, data_root), leaderboards)
     publications = read_published(leaderboards / "published")
     out = out.resolve()
     _check_replaceable(out)
