@@ -88,7 +88,7 @@ def test_run_from_nothing_to_a_record(cli: Cli, tmp_path: Path) -> None:
     assert other["training"] == record["training"]
 
     # a run folder with another configuration is refused, with the difference
-    line = refused(cli("run", *QUICK_OPTIONS, "--run-dir", folder, "--set", "training.batch_size=8"))
+    line = refused(cli("run", *QUICK_OPTIONS, "--run-dir", folder, "--set", "training.batch_size=8", "--quiet"))
     assert "training.batch_size: 16 -> 8" in line
     assert "choose another --run-dir" in line
 

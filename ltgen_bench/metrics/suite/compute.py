@@ -102,6 +102,8 @@ def _take_steps(findings: Findings, progress: Callable[[str], None] | None) -> M
             progress(title)
         if wanted or name == "label_accuracy":  # which says itself what it lacks
             step(findings)
+        elif name in ("papers_fid", "real_vs_real"):
+            findings.skip(name, "not asked for")
     for name in METRIC_NAMES:
         if name not in findings.names:
             findings.skip(name, "not asked for")
