@@ -1,11 +1,11 @@
 """Which methods differ beyond the noise of their seeds: one answer for the board and for `compare`.
 
-All pairs of methods are compared at once, so that of methods that are equal, however many there are, some pair is
-called different in at most 5 % of the boards (Tukey's studentized range). A seed's noise is measured on all methods
-together, for three seeds of one method say next to nothing about it; two methods whose own noise is larger are given
-theirs. Fréchet distances are compared by their ratio, for
-their noise grows with them. Where two methods ran with the same seeds, and those mean the same labels and the same
-initial noise, what they share is taken out (randomised blocks); elsewhere the seeds are independent samples.
+All pairs of methods are compared at once, so that of methods that are equal and equally noisy, however many there are,
+some pair is called different in at most 5 % of the boards (Tukey's studentized range). A seed's noise is measured on
+all methods together, for three seeds of one method say next to nothing about it; two methods whose own noise is larger
+are given theirs. Fréchet distances are compared by their ratio, for their noise grows with them. Where two methods ran
+with the same seeds, and those mean the same labels and the same initial noise, what they share is taken out (randomised
+blocks); elsewhere the seeds are independent samples.
 """
 
 from __future__ import annotations

@@ -187,7 +187,8 @@ def _real_row(dataset: Dataset, protocol: Protocol, evaluator: Evaluator, exampl
     Distance and coverage are brought to the protocol's numbers (`metrics.real_vs_real`); a distance to which the law
     does not apply, and those of groups of other sizes, are left out. Everything else is that of the halves.
     """
-    reference = unseen_reference(dataset)[1] if protocol.reference == "unseen" else dataset.reference_set()
+    unseen = protocol.reference == "unseen"
+    reference = unseen_reference(dataset)[1] if unseen else dataset.reference_set()
     sets = FeatureSets.of(protocol, evaluator.places, evaluator.device, evaluator.batch_size, evaluator.progress)
     real = sets.arrays("reference images", reference.images, reference.labels)
     settings, count, total = metric_settings(protocol), protocol.samples, len(reference)
@@ -213,7 +214,8 @@ def _real_row(dataset: Dataset, protocol: Protocol, evaluator: Evaluator, exampl
         numbers |= {f"groups.{name}.fid": floor for name, floor in floors.items()}
         draws.append(numbers)
     how = f"distance and coverage of {count:,} real images against {total:,}; the rest {len(first):,} against as many"
-    return ReferenceRow(kind="real", title="Real images, unseen", how=how, draws=draws)
+    # the reference that a data set names may hold training images
+    return ReferenceRow(kind="real", title="Real images, unseen" if unseen else "Real images", how=how, draws=draws)
 
 
 def _part(arrays: FeatureArrays, rows: np.ndarray) -> FeatureArrays:

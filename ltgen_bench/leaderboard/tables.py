@@ -256,8 +256,8 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
             differences,
             (
                 "All pairs of ranked rows are compared at once (Tukey's range on the logarithm of the distance, noise "
-                "measured on all rows together, what equal seeds share taken out where seeds pair): of equal methods, "
-                "some pair is called different in at most 5 % of such boards. "
+                "measured on all rows together, what equal seeds share taken out where seeds pair): of equal methods "
+                "of equal noise, some pair is called different in at most 5 % of such boards. "
                 "*Within noise*: other seeds could turn the order round."
             ),
         ]

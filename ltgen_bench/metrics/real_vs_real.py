@@ -38,8 +38,8 @@ def floor_constant(
 ) -> float | None:
     """a of the floor a (1/n + 1/m), the mean over random halves of `reference` (M, D).
 
-    Measured at 2 M = 1,080 and D = 64, and at 5,000 and 512, it gives the floor within 2 % (`tests/statistics`). None
-    where a half has fewer than two images a dimension: there the law does not hold.
+    How near it comes is in `tests/statistics/floor_of_distances.md`. None where a half has fewer than two
+    images a dimension: there the law does not hold.
     """
     if len(reference) < 4 * reference.shape[1]:
         return None

@@ -1,4 +1,4 @@
-"""Which methods differ: against statsmodels, by simulation of equal methods, and what may not matter."""
+"""Which methods differ: against scipy's Tukey test, by simulation of equal methods, and what may not matter."""
 
 from __future__ import annotations
 

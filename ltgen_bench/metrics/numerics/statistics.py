@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 import numpy as np
 
 from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.metrics.inputs import BoolArray, Float64Array, FloatArray
+from ltgen_bench.metrics.inputs import Float64Array, FloatArray
 from ltgen_bench.metrics.numerics.lapack import add_scatter
 from ltgen_bench.metrics.numerics.threads import map_in_threads
 
@@ -149,8 +149,8 @@ def statistics_side_by_side(sets: Sequence[FloatArray]) -> list[GaussianStatisti
     return list(map_in_threads(StatisticsAccumulator.result, totals))
 
 
-# Features and which of their rows.
-Selection = tuple[FloatArray, slice | BoolArray]
+# Features and a run of their rows.
+Selection = tuple[FloatArray, slice]
 
 
 def sum_up(selections: Sequence[Selection]) -> Iterator[StatisticsAccumulator]:
