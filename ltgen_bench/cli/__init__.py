@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ltgen_bench.cli import check_plugin, compare, data, evaluate, inspect, leaderboard, metrics, run, submit
+from ltgen_bench.cli import check_plugin, compare, data, evaluate, factors, inspect, leaderboard, metrics, run, submit
 from ltgen_bench.core.errors import UserError
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
@@ -33,6 +33,7 @@ run.add_commands(app)
 evaluate.add_commands(app)
 metrics.add_commands(app)
 compare.add_commands(app)
+factors.add_commands(app)
 inspect.add_commands(app)
 check_plugin.add_commands(app)
 data.add_commands(app)

@@ -36,7 +36,7 @@ def compare(
     from ltgen_bench.leaderboard.side_by_side import compare as compare_records
     from ltgen_bench.leaderboard.side_by_side import metric_names
 
-    found = [file for path in records for file in _record_files(path)]
+    found = [file for path in records for file in record_files(path)]
     if len(found) < 2:
         raise RecordError(
             f"{len(found)} record found in {', '.join(map(str, records))}; a comparison needs two or more"
@@ -64,7 +64,8 @@ def compare(
     print_tables([table, "* beyond noise: the 95 % interval, for all pairs of methods at once, leaves out 0"])
 
 
-def _record_files(path: Path) -> list[Path]:
+def record_files(path: Path) -> list[Path]:
+    """The records that a path stands for: itself, or every `record.json` below it; raises RecordError without any."""
     if path.is_dir():
         files = sorted(path.rglob("record.json"))
         if not files:

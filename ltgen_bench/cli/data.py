@@ -74,12 +74,18 @@ def show(options: Options) -> None:
         f"licence      {summary['licence']}",
     ]
     lines += [f"{word:<12} {summary[f'{word}_rule']}" for word in ("index", "pixel") if summary.get(f"{word}_rule")]
+    lines += [f"control      {summary['control']}: so poor that only which classes are rare makes a gap"] * bool(
+        summary["control"]
+    )
     lines += [f"missing      {missing}" for missing in summary["missing"]]
     lines += [f"unknown      {summary['unknown']}"] if summary["unknown"] and not summary["missing"] else []
     print_tables([table, "", *(Text(line) for line in lines)])
 
 
-@offers("dataset source reference_path image_size overrides data_root quiet as_json", dataset=DatasetName)
+@offers(
+    "dataset source reference_path image_size cut_seed class_order overrides data_root quiet as_json",
+    dataset=DatasetName,
+)
 def prepare(options: Options, source: DownloadPath = None) -> None:
     """Make a data set ready: download, unpack, or decode your own copy once; then verify it.
 

@@ -22,6 +22,8 @@ def configuration_layers(options: Options) -> dict[str, Any]:
             "name": options.dataset,
             "imbalance": options.imbalance,
             "per_class": options.per_class,
+            "cut_seed": options.cut_seed,
+            "class_order": _seed_or_word(options.class_order),
             "path": _absolute(options.path),
             "reference_path": _absolute(options.reference_path),
             "image_size": options.image_size,
@@ -45,7 +47,29 @@ def configuration_layers(options: Options) -> dict[str, Any]:
         del file["protocol"]  # a run's own, with every key: it would hide the one that is asked for
     changes = parse_overrides(options.overrides)
     _refuse_another_variant(file, changes)
-    return merge(file, given, changes)
+    return _spelled_out(merge(file, given, changes))
+
+
+def _spelled_out(layers: dict[str, Any]) -> dict[str, Any]:
+    """The layers with a canonical name, such as `cifar10lt-0.001-cut2`, as name and options."""
+    dataset = layers.get("dataset")
+    name = dataset.get("name") if isinstance(dataset, dict) else dataset
+    if not isinstance(name, str):
+        return layers
+    from ltgen_bench.datasets import named_options
+
+    named = named_options(name)
+    if named["name"] == name:
+        return layers
+    given = dataset if isinstance(dataset, dict) else {}
+    for key in named.keys() & given.keys() - {"name"}:
+        if given[key] != named[key]:
+            raise ConfigError(f"data set {name!r} says {key} {named[key]}, and the options say {given[key]}")
+    return {**layers, "dataset": {**given, **named}}
+
+
+def _seed_or_word(order: str | None) -> int | str | None:
+    return int(order) if order is not None and order.isascii() and order.isdigit() else order
 
 
 def _absolute(path: Path | None) -> str | None:

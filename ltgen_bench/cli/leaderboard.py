@@ -53,10 +53,12 @@ def site(
     print(f"{out / 'index.html'} and {pages} pages of records")
 
 
-@offers("dataset imbalance per_class protocol out leaderboards data_root weights device as_json quiet")
+@offers(
+    "dataset imbalance per_class cut_seed class_order protocol out leaderboards data_root weights device as_json quiet",
+    dataset=Annotated[str, typer.Argument(help="Data set; see 'list datasets'.", metavar="DATASET")],
+)
 def baseline_rows(
     options: Options,
-    dataset: Annotated[str, typer.Argument(help="Data set; see 'list datasets'.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Another file than the leaderboards' own.")] = None,
 ) -> None:
     """Measure the rows that no method made: real images, copies of the training set, a Gaussian and a mean a class.
@@ -65,8 +67,9 @@ def baseline_rows(
 
     Example: ltgen-bench baseline-rows digits-lt --protocol digits-1k.v1
     """
+    from ltgen_bench.cli.layers import configuration_layers
     from ltgen_bench.cli.output import print_json
-    from ltgen_bench.core.config import DatasetConfig
+    from ltgen_bench.core.config import DatasetConfig, build
     from ltgen_bench.core.devices import measuring_device, resolve_device
     from ltgen_bench.core.protocol import get_protocol
     from ltgen_bench.datasets import load_dataset
@@ -77,9 +80,8 @@ def baseline_rows(
         write_reference_rows,
     )
 
-    chosen = load_dataset(
-        DatasetConfig(name=dataset, imbalance=options.imbalance, per_class=options.per_class), options.data_root
-    )
+    layers = configuration_layers(options)
+    chosen = load_dataset(build(DatasetConfig, layers["dataset"], "dataset"), options.data_root)
     protocol = get_protocol(options.protocol or chosen.default_protocol)
     device = measuring_device(resolve_device(options.device or "auto"))
     rows = measure_reference_rows(chosen, protocol, Evaluator(options.places(), device, progress=options.progress()))

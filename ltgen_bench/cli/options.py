@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ltgen_bench.core.progress import Progress
     from ltgen_bench.evaluation.places import EvaluationPlaces
 
-DATASET_DETAILS = "imbalance per_class path reference_path image_size"
+DATASET_DETAILS = "imbalance per_class cut_seed class_order path reference_path image_size"
 """The options that say which of a data set's variants is meant."""
 
 
@@ -39,6 +39,20 @@ class Options:
     ] = None
     per_class: Annotated[
         int | None, typer.Option(help="A balanced subset of this many images a class.", show_default=False)
+    ] = None
+    cut_seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Other images in the tail: the seed of the cut. Default: 0, the papers'.", show_default=False
+        ),
+    ] = None
+    class_order: Annotated[
+        str | None,
+        typer.Option(
+            help="Other classes in the tail: index, reversed, or the seed of a permutation.",
+            metavar="index|reversed|SEED",
+            show_default=False,
+        ),
     ] = None
     path: Annotated[
         Path | None,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ltgen_bench.core.choices import Conditioning, ModelWeights, SamplerName
 from ltgen_bench.core.errors import ConfigError, did_you_mean, first_mistake
@@ -44,7 +44,20 @@ class DatasetConfig(Section):
     reference_path: Path | None = None  # `folder`: held-out images of the same classes
     image_size: int | None = None  # `folder`: resize to this many pixels; None: images must agree
     reference_fraction: float = 0.2  # `folder` without a reference folder: the share split off
-    split_seed: int = 0  # of that split and of an artificial imbalance
+    split_seed: int = 0  # of that split and, without a cut_seed, of an artificial imbalance
+    # which images an artificial imbalance keeps; None: 0, the papers' cut
+    cut_seed: int | None = Field(None, ge=0, lt=2**32)
+    # which classes it makes rare: from head to tail by index (None), reversed, or permuted by this seed
+    class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["index", "reversed"] | None = None
+
+    @model_validator(mode="after")
+    def _one_word_for_the_default(self) -> DatasetConfig:
+        """What says the same has one configuration hash."""
+        if self.class_order == "index":
+            object.__setattr__(self, "class_order", None)
+        if self.cut_seed == self.split_seed == 0:
+            object.__setattr__(self, "cut_seed", None)
+        return self
 
 
 class NetworkConfig(Section):
@@ -137,6 +150,8 @@ class ExecutionConfig(Section):
 # Not part of a configuration's identity; a file to start from is identified by its hash, wherever it lies.
 _NO_IDENTITY: dict[str, Any] = {"execution": True, "seed": True, "training": {"init_from"}}
 
+_LATER_KEYS = ("cut_seed", "class_order")
+
 
 class RunConfig(Section):
     """Everything that one run depends on."""
@@ -155,14 +170,14 @@ class RunConfig(Section):
         """What is computed, as JSON values: every section but `execution`; the seed stands apart in the folder name."""
         value: dict[str, Any] = self.model_dump(mode="json", exclude={**_NO_IDENTITY, "protocol": True})
         # as in the protocol's own hash, a field that is None says nothing: protocols can learn new ones
-        return {**value, "protocol": self.protocol.model_dump(mode="json", exclude_none=True)}
+        return {**_as_before(value), "protocol": self.protocol.model_dump(mode="json", exclude_none=True)}
 
     def training_identity(self) -> dict[str, Any]:
         """The part that a trained model depends on: method, data set, network, diffusion, training."""
         value: dict[str, Any] = self.model_dump(
             mode="json", exclude={**_NO_IDENTITY, "sampling": True, "protocol": True}
         )
-        return value
+        return _as_before(value)
 
     def hash(self) -> str:
         """Ten hexadecimal digits of the sha256 over `identity()`; the run folder's name."""
@@ -171,6 +186,12 @@ class RunConfig(Section):
     def to_toml(self) -> str:
         """The whole configuration as TOML, `null` values left out (TOML has none; they are the defaults)."""
         return tomli_w.dumps(without_none(self.model_dump(mode="json")))
+
+
+def _as_before(values: dict[str, Any]) -> dict[str, Any]:
+    """Values without the later keys that say nothing, so that the hashes of earlier runs stand."""
+    dataset = {key: value for key, value in values["dataset"].items() if value is not None or key not in _LATER_KEYS}
+    return {**values, "dataset": dataset}
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

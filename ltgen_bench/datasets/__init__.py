@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, ReferenceInfo, Tick
 from ltgen_bench.datasets.base import Tell as Progress
-from ltgen_bench.datasets.catalogue import DATASETS, DatasetFactory, dataset_names, describe, load_dataset
+from ltgen_bench.datasets.catalogue import (
+    DATASETS,
+    DatasetFactory,
+    dataset_names,
+    describe,
+    load_dataset,
+    named_options,
+)
 from ltgen_bench.datasets.verify import Check, verify_dataset
 
 __all__ = [
@@ -25,5 +32,6 @@ __all__ = [
     "dataset_names",
     "describe",
     "load_dataset",
+    "named_options",
     "verify_dataset",
 ]

@@ -129,6 +129,7 @@ class Dataset(abc.ABC):
     licence: str
     citation: str
     index_rule: str = ""  # which images of the source are in the training set, in words
+    control: str = ""  # the name of the balanced set of the tail's size (`cut.tail_size`), empty where there is none
     manifest_name: str = ""  # the manifest that states this set's hashes, empty where there is none
 
     @property
@@ -233,6 +234,7 @@ class Dataset(abc.ABC):
             "groups": {key: list(classes) for key, classes in self.groups.as_dict().items()},
             "groups_rule": self.groups.rule,
             "index_rule": self.index_rule,
+            "control": self.control,
             "reference": None
             if reference is None
             else {

@@ -6,11 +6,12 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ltgen_bench.core.errors import ConfigError, UnknownNameError
 from ltgen_bench.core.registry import Registry
 from ltgen_bench.datasets.base import Dataset
+from ltgen_bench.datasets.cut import split_cut_name
 
 if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
@@ -55,6 +56,26 @@ DATASETS: Registry[DatasetFactory] = Registry(
 )
 
 
+def named_options(name: str) -> dict[str, Any]:
+    """The options that a canonical name stands for: `cifar10lt-0.001-cut2` is cifar10lt, imbalance 0.001, cut seed 2.
+
+    A name that is none of these comes back as it is. `Dataset.name` of what they load says whether it was written so.
+    """
+    known = dataset_names()
+    if name in known:
+        return {"name": name}
+    stem, options = split_cut_name(name)
+    base, _, value = stem.rpartition("-")
+    if stem in known:
+        return {"name": stem, **options}
+    if base in known and re.fullmatch(r"[0-9]+(\.[0-9]+)?(e-?[0-9]{1,3})?", value):
+        number = float(value)
+        if number >= 1 and not base.endswith("lt"):
+            return {"name": base, "per_class": int(min(number, 10**9)), **options}
+        return {"name": base, "imbalance": number, **options}
+    return {"name": name}
+
+
 def load_dataset(options: DatasetConfig, data_root: Path) -> Dataset:
     """The data set that `options` describe, with its files under `data_root`; no pixels are read yet.
 
@@ -86,11 +107,11 @@ def _factory(name: str) -> DatasetFactory:
     try:
         return DATASETS.get(name)
     except UnknownNameError as error:
-        # `cifar10lt-0.001` and `cifar10-500` are names of results; they are asked for by name and option
-        base, _, value = name.rpartition("-")
-        if base in DATASETS.names() and re.fullmatch(r"[0-9.e]+", value):
-            option = "imbalance" if base.endswith("lt") else "per_class"
+        # `cifar10lt-0.001` and `cifar10-500` are names of results; a configuration has name and options
+        options = named_options(name)
+        if options["name"] != name:
+            rest = " ".join(f"--set dataset.{key}={value}" for key, value in options.items() if key != "name")
             raise UnknownNameError(
-                f"unknown data set {name!r}; did you mean --dataset {base} --set dataset.{option}={value}?"
+                f"unknown data set {name!r}; did you mean --dataset {options['name']} {rest}?"
             ) from None
         raise error

@@ -10,6 +10,8 @@ from ltgen_bench.datasets.longtail import MAX_PARETO_ALPHA
 if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
 
+CUT_OPTIONS = ("cut_seed", "class_order")  # what every artificial tail takes, see `cut`
+
 
 def refuse_unknown_options(options: DatasetConfig, known: tuple[str, ...], hint: str = "") -> None:
     """Raise ConfigError for the first option that differs from its default and is not among `known`."""

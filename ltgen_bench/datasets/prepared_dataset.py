@@ -181,10 +181,10 @@ class PreparedDataset(Dataset):
         return NotPrepared(self.folder / IMAGES, command, "not prepared", self.manifest.source_layout)
 
 
-def refuse_options(options: DatasetConfig) -> None:
-    """Raise ConfigError for any option: these sets are what they are."""
+def refuse_options(options: DatasetConfig, known: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError for any option but the `known` ones: these sets are what they are."""
     hint = "; the folder of the download is given to 'ltgen-bench data prepare' only, so that it is not part of a run"
-    refuse_unknown_options(options, (), hint if options.path is not None else "")
+    refuse_unknown_options(options, known, hint if options.path is not None else "")
 
 
 def _lines(tell: Tell) -> Tick:

@@ -165,10 +165,18 @@ class MetricsPart(Part):
     memorisation: dict[str, Any] | None = None
     notes: dict[Name, Text] = Field(default_factory=dict)
 
+    @property
+    def gap(self) -> float | None:
+        """The distance of the tail minus that of the head, above what real images score where that is known."""
+        excess = self.head_tail_gap.get("fid_excess")
+        return self.head_tail_gap.get("fid") if excess is None else excess
+
     def number(self, key: str) -> float | None:
-        """A number by its key: `fid`, `groups.few.fid`, `memorisation.pixels.fraction`; None where there is none."""
+        """A number by its key: `fid`, `gap`, `groups.few.fid`, `memorisation.pixels.fraction`; or None."""
         part, *path = key.split(".")
-        if part == "groups":
+        if part == "gap":
+            value: Any = self.gap
+        elif part == "groups":
             group = self.groups.get(Group(path[0]))
             value = None if group is None else group.numbers.get(path[1])
         elif part == "memorisation":

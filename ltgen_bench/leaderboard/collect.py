@@ -10,6 +10,7 @@ from pathlib import Path
 from ltgen_bench.core.choices import Status
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import Record
+from ltgen_bench.leaderboard.factors import is_control
 from ltgen_bench.leaderboard.reference_rows import ReferenceRow, read_reference_rows, reference_rows_path
 from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
 from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME, shown
@@ -82,6 +83,7 @@ class Board:
     slug: str
     entries: tuple[Entry, ...]
     references: tuple[ReferenceRow, ...] = ()  # never ranked
+    controls: tuple[Entry, ...] = ()  # the same methods on the balanced set of the tail's size
 
     @property
     def record(self) -> Record:
@@ -175,6 +177,7 @@ def boards(entries: list[Entry], leaderboards: Path | None = None) -> list[Board
         for position, key in enumerate(keys):
             name = slug if position == 0 else f"{slug}--{sha256_json(list(key))[:12]}"
             board = Board(name, tuple(groups[key]))
+            board = replace(board, controls=tuple(entry for entry in entries if _controls(entry, board)))
             if leaderboards is not None:
                 path = reference_rows_path(leaderboards, board.dataset, board.protocol)
                 rows = read_reference_rows(path)
@@ -182,6 +185,11 @@ def boards(entries: list[Entry], leaderboards: Path | None = None) -> list[Board
                     board = replace(board, references=tuple(rows.rows))
             found.append((key[:2], position, board))
     return [board for *_, board in sorted(found, key=lambda item: item[:2])]
+
+
+def _controls(entry: Entry, board: Board) -> bool:
+    first = entry.submission.first
+    return first.protocol_hash == board.record.protocol_hash and is_control(first.dataset, board.record.dataset)
 
 
 def _verified(entries: list[Entry]) -> int:

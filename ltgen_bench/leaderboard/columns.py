@@ -39,6 +39,7 @@ MAIN_COLUMNS = (
     Column("groups.few.fid", "Tail {fid}", False, 2, bold=True),
     Column("groups.medium.fid", "Medium {fid}", False, 2, bold=True),
     Column("groups.many.fid", "Head {fid}", False, 2, bold=True),
+    Column("gap", "Gap", False, 2),
     Column("groups.few.label_accuracy", "Tail label accuracy", True, 3, bold=True),
     Column("groups.few.recall", "Tail recall", True, 3),
     Column("groups.medium.recall", "Medium recall", True, 3),

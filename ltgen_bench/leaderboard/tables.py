@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 import tabulate as tabulate_module
@@ -127,6 +128,22 @@ def differences_markdown(board: Board, ordered: list[Row]) -> str:
     label = f"{board.fid_label} minus {first.entry.method}'s"
     columns = ["Method", label, "95 % interval, all pairs at once", "Difference", "More seeds to tell them apart"]
     return markdown_table(pd.DataFrame(cells, columns=columns), left=("Method", "Difference"))
+
+
+def controls_markdown(board: Board, ordered: list[Row]) -> str:
+    """Every method's gap beside its gap on the balanced set of the tail's size; empty where nobody ran that."""
+    controls = {entry.method.casefold(): entry for entry in board.controls}
+    cells = []
+    for row in ordered:
+        control, gap = controls.get(row.entry.method.casefold()), row.mean["gap"]
+        values = [] if control is None else [value for value in control.values("gap") if value is not None]
+        if control is None or gap is None or not values:
+            continue
+        balanced = fmean(values)
+        name = text.markdown(row.entry.method)
+        cells.append((name, f"{gap:+.2f}", f"{balanced:+.2f}", f"{gap - balanced:+.2f}", str(len(values))))
+    columns = ["Method", "Gap", "Gap, balanced control", "What rarity adds", "Seeds of the control"]
+    return markdown_table(pd.DataFrame(cells, columns=columns), left=("Method",)) if cells else ""
 
 
 def more_seeds(gap: Difference, seeds: int) -> str:
@@ -259,6 +276,17 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
                 "measured on all rows together, what equal seeds share taken out where seeds pair): of equal methods "
                 "of equal noise, some pair is called different in at most 5 % of such boards. "
                 "*Within noise*: other seeds could turn the order round."
+            ),
+        ]
+    if controls := controls_markdown(board, ordered):
+        size = board.controls[0].submission.first.dataset
+        parts += [
+            "## How much of the gap is which classes are rare?",
+            controls,
+            (
+                f"The control is trained on {size.class_counts[0]:,} images of every class, as many as the tail's "
+                f"classes have on average, and measured in the same groups ({text.markdown(size.name)}). A gap that it "
+                "has too says which classes are hard."
             ),
         ]
     parts += ["## The methods", "\n".join(_about(row) for row in ordered)]

@@ -153,7 +153,10 @@ def test_take_keeps_a_view_of_neighbours():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"path": "x"}, "data set 'digits-lt' has no option 'path'; it takes imbalance; .* 'digits'"),
+        (
+            {"path": "x"},
+            "data set 'digits-lt' has no option 'path'; it takes imbalance, cut_seed, class_order; .* 'digits'",
+        ),
         ({"per_class": 5}, "data set 'digits-lt' has no option 'per_class'"),
         ({"split_seed": 1}, "no option 'split_seed'"),
         ({"imbalance": 0.0}, r"imbalance is smallest / largest class, in \(0, 1\]; got 0.0"),

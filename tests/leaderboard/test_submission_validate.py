@@ -135,7 +135,7 @@ OFFICIAL = [
     (set_value("dataset", "class_names", 0, value="zero"), "dataset.class_names is not that of digits-lt"),
     (set_value("code", "clean", value=False), "code.clean is false"),
     (set_value("dataset", "name", value="my-own"), "data set 'my-own' is not one that everybody can load"),
-    (set_value("dataset", "name", value="cifar10lt-nan"), "data set 'cifar10lt-nan': dataset.imbalance"),
+    (set_value("dataset", "name", value="cifar10lt-nan"), "data set 'cifar10lt-nan' is not one"),
     *(
         (
             set_value("extractors", "features", key, value=value),

@@ -10,9 +10,10 @@ import numpy as np
 
 from ltgen_bench.core.storage import MissingFile
 from ltgen_bench.datasets.base import Dataset, ImageSet, Indices, ReferenceInfo, Tell, take
-from ltgen_bench.datasets.longtail import exponential_counts, groups_by_thirds, select_longtail_indices
+from ltgen_bench.datasets.cut import Cut, refuse_uncut, tail_size
+from ltgen_bench.datasets.longtail import exponential_counts, select_longtail_indices
 from ltgen_bench.datasets.manifest import Manifest, load_manifest
-from ltgen_bench.datasets.options import check_imbalance, check_per_class, refuse_unknown_options, suffix
+from ltgen_bench.datasets.options import CUT_OPTIONS, check_imbalance, check_per_class, refuse_unknown_options, suffix
 from ltgen_bench.datasets.sets import cifar_files
 
 if TYPE_CHECKING:
@@ -25,21 +26,28 @@ class Cifar(Dataset):
     """A CIFAR training set: the whole, a long-tailed cut (`imbalance`), or a balanced subset (`per_class`).
 
     `manifest` says which CIFAR and how its files look; `data_root` is the folder that holds them. At most one of
-    `imbalance` and `per_class` is given. Cuts follow the shared index rule with seed 0, so `cifar10lt-0.001` is
-    contained in `cifar10lt`. The reference is the full balanced training set, as in the papers, and the held-out
-    images are the official test set.
+    `imbalance` and `per_class` is given. Cuts follow the shared index rule with seed 0, or that of `cut`, so
+    `cifar10lt-0.001` is contained in `cifar10lt`. The reference is the full balanced training set, as in the papers,
+    and the held-out images are the official test set.
     """
 
     def __init__(
-        self, manifest: Manifest, data_root: Path, imbalance: float | None = None, per_class: int | None = None
+        self,
+        manifest: Manifest,
+        data_root: Path,
+        imbalance: float | None = None,
+        per_class: int | None = None,
+        cut: Cut | None = None,
     ):
+        self._cut = cut = cut or Cut()
         self._manifest, self._data_root = manifest, data_root
         self.class_names = manifest.class_names
         if imbalance is not None:
             name = f"{manifest.name}lt"
             self.name = name if imbalance == CIFAR_IMBALANCE else f"{name}-{suffix(imbalance)}"
             self.title = f"{manifest.title}, long-tailed with imbalance {suffix(imbalance)}"
-            self.class_counts = exponential_counts(manifest.train_counts[0], imbalance, len(self.class_names))
+            counts = exponential_counts(manifest.train_counts[0], imbalance, len(self.class_names))
+            self.class_counts = cut.by_class(counts)
         elif per_class is not None:
             self.name = f"{manifest.name}-{per_class}"
             self.title = f"{manifest.title}, {per_class} a class"
@@ -47,7 +55,10 @@ class Cifar(Dataset):
         else:
             self.name, self.title, self.class_counts = manifest.name, manifest.title, manifest.train_counts
         self._whole = imbalance is None and per_class is None
-        self.groups = groups_by_thirds(len(self.class_names))
+        self.name, self.title = self.name + cut.suffix, self.title + cut.words
+        self.groups = cut.groups(len(self.class_names))
+        if imbalance is not None:
+            self.control = f"{manifest.name}-{tail_size(self.class_counts, self.groups)}{cut.suffix}"
         self.reference = ReferenceInfo(
             f"{manifest.name}-train", manifest.train_counts, f"all {sum(manifest.train_counts):,} training images"
         )
@@ -55,6 +66,8 @@ class Cifar(Dataset):
         self.default_protocol = "cifar-50k.v1"
         self.licence, self.citation = manifest.licence, manifest.citation
         self.manifest_name, self.index_rule = manifest.name, manifest.index_rule
+        if cut.seed:
+            self.index_rule += f"; here with seed {cut.seed}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -87,7 +100,7 @@ class Cifar(Dataset):
         source = self._source
         if self._whole:
             return np.arange(len(source), dtype=np.int64), source
-        indices = select_longtail_indices(source.labels, self.class_counts)
+        indices = select_longtail_indices(source.labels, self.class_counts, self._cut.seed)
         return indices, take(source.images, source.labels, indices)
 
     def load_reference(self) -> ImageSet:
@@ -100,18 +113,19 @@ class Cifar(Dataset):
 
 
 def _balanced(options: DatasetConfig, data_root: Path) -> Cifar:
-    refuse_unknown_options(options, ("per_class",), f"; long-tailed sets are made from '{options.name}lt'")
+    refuse_unknown_options(options, ("per_class", *CUT_OPTIONS), f"; long-tailed sets are made from '{options.name}lt'")
     manifest = load_manifest(options.name)
     if options.per_class is not None:
         check_per_class(options.per_class, min(manifest.train_counts), options.name)
-    return Cifar(manifest, data_root, per_class=options.per_class)
+    refuse_uncut(options, options.per_class is not None)
+    return Cifar(manifest, data_root, per_class=options.per_class, cut=Cut.of(options))
 
 
 def _longtail(options: DatasetConfig, data_root: Path) -> Cifar:
     balanced = options.name.removesuffix("lt")
-    refuse_unknown_options(options, ("imbalance",), f"; balanced subsets are made from {balanced!r}")
+    refuse_unknown_options(options, ("imbalance", *CUT_OPTIONS), f"; balanced subsets are made from {balanced!r}")
     imbalance = check_imbalance(CIFAR_IMBALANCE if options.imbalance is None else options.imbalance)
-    return Cifar(load_manifest(balanced), data_root, imbalance=imbalance)
+    return Cifar(load_manifest(balanced), data_root, imbalance=imbalance, cut=Cut.of(options))
 
 
 def cifar10(options: DatasetConfig, data_root: Path) -> Cifar:

@@ -10,9 +10,10 @@ import numpy as np
 
 from ltgen_bench.core.errors import DataError
 from ltgen_bench.datasets.base import Dataset, Images, ImageSet, Indices, Labels, ReferenceInfo, as_counts, take
-from ltgen_bench.datasets.longtail import exponential_counts, groups_by_thirds, select_longtail_indices
+from ltgen_bench.datasets.cut import Cut, refuse_uncut, tail_size
+from ltgen_bench.datasets.longtail import exponential_counts, select_longtail_indices
 from ltgen_bench.datasets.manifest import load_manifest
-from ltgen_bench.datasets.options import check_imbalance, check_per_class, refuse_unknown_options, suffix
+from ltgen_bench.datasets.options import CUT_OPTIONS, check_imbalance, check_per_class, refuse_unknown_options, suffix
 
 if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
@@ -26,28 +27,34 @@ class Digits(Dataset):
 
     Exactly one of `imbalance` (counts 120 ... 120 * imbalance) and `per_class` (a balanced subset) is given.
     The reference is all 1,797 images; the held-out images are those behind the first 120 of each class in the index
-    rule's order, which no imbalance and no subset reaches.
+    rule's order, which no imbalance, no subset and no `cut` reaches: another cut seed draws among those first 120.
     """
 
-    def __init__(self, imbalance: float | None = None, per_class: int | None = None):
+    def __init__(self, imbalance: float | None = None, per_class: int | None = None, cut: Cut | None = None):
+        self._cut = cut = cut or Cut()
         manifest = load_manifest("digits")
         self.class_names = manifest.class_names
         self._source_counts = manifest.train_counts
         if imbalance is not None:
             self.name = "digits-lt" if imbalance == DIGITS_IMBALANCE else f"digits-lt-{suffix(imbalance)}"
             self.title = f"{manifest.title}, long-tailed with imbalance {suffix(imbalance)}"
-            self.class_counts = exponential_counts(HEAD_COUNT, imbalance, len(self.class_names))
+            self.class_counts = cut.by_class(exponential_counts(HEAD_COUNT, imbalance, len(self.class_names)))
         else:
             per_class = HEAD_COUNT if per_class is None else per_class
             self.name = "digits" if per_class == HEAD_COUNT else f"digits-{per_class}"
             self.title = f"{manifest.title}, {per_class} a class"
             self.class_counts = (per_class,) * len(self.class_names)
-        self.groups = groups_by_thirds(len(self.class_names))
+        self.name, self.title = self.name + cut.suffix, self.title + cut.words
+        self.groups = cut.groups(len(self.class_names))
+        if imbalance is not None:
+            self.control = f"digits-{tail_size(self.class_counts, self.groups)}{cut.suffix}"
         self.reference = ReferenceInfo("digits-all", manifest.train_counts, "all 1,797 images of the source")
         self.horizontal_flip = False  # a mirrored 2 is not a digit
         self.default_protocol = "digits-1k.v1"
         self.licence, self.citation = manifest.licence, manifest.citation
         self.manifest_name, self.index_rule = manifest.name, manifest.index_rule
+        if cut.seed:
+            self.index_rule += f"; cut seed {cut.seed} draws among the first {HEAD_COUNT} of each class"
         self._image_shape = manifest.image_shape
 
     @property
@@ -69,8 +76,16 @@ class Digits(Dataset):
     def load_train(self) -> tuple[Indices, ImageSet]:
         """The images that the index rule keeps, class by class."""
         images, labels = self._source
-        indices = select_longtail_indices(labels, self.class_counts)
+        if not self._cut.seed:
+            indices = select_longtail_indices(labels, self.class_counts)
+        else:
+            pool = self._pool(labels)
+            indices = pool[select_longtail_indices(labels[pool], self.class_counts, self._cut.seed)]
         return indices, take(images, labels, indices)
+
+    def _pool(self, labels: Labels) -> Indices:
+        """The images that some training set may hold."""
+        return select_longtail_indices(labels, [HEAD_COUNT] * len(self.class_names))
 
     def load_reference(self) -> ImageSet:
         """All images of the source, in its order."""
@@ -79,19 +94,20 @@ class Digits(Dataset):
     def load_held_out(self) -> ImageSet:
         """The images, in the source's order, that no training set contains: 54 to 63 of each class."""
         images, labels = self._source
-        used = select_longtail_indices(labels, [HEAD_COUNT] * len(self.class_names))
-        unused = np.setdiff1d(np.arange(len(labels)), used)
+        unused = np.setdiff1d(np.arange(len(labels)), self._pool(labels))
         return take(images, labels, unused)
 
 
 def digits_lt(options: DatasetConfig, data_root: Path) -> Digits:
     """`digits-lt`: imbalance 0.05 (120 ... 6 images a class) or as `options` say."""
-    refuse_unknown_options(options, ("imbalance",), "; balanced subsets are made from 'digits'")
-    return Digits(imbalance=check_imbalance(DIGITS_IMBALANCE if options.imbalance is None else options.imbalance))
+    refuse_unknown_options(options, ("imbalance", *CUT_OPTIONS), "; balanced subsets are made from 'digits'")
+    imbalance = check_imbalance(DIGITS_IMBALANCE if options.imbalance is None else options.imbalance)
+    return Digits(imbalance=imbalance, cut=Cut.of(options))
 
 
 def digits(options: DatasetConfig, data_root: Path) -> Digits:
     """`digits`: balanced, 120 images a class, or `per_class` of them."""
-    refuse_unknown_options(options, ("per_class",), "; long-tailed sets are made from 'digits-lt'")
+    refuse_unknown_options(options, ("per_class", *CUT_OPTIONS), "; long-tailed sets are made from 'digits-lt'")
     per_class = HEAD_COUNT if options.per_class is None else options.per_class
-    return Digits(per_class=check_per_class(per_class, HEAD_COUNT, options.name))
+    refuse_uncut(options, per_class < HEAD_COUNT)
+    return Digits(per_class=check_per_class(per_class, HEAD_COUNT, options.name), cut=Cut.of(options))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ltgen_bench.core.errors import ConfigError, DataError
 from ltgen_bench.datasets.base import Dataset, Images, ImageSet, Indices, Labels, ReferenceInfo, as_counts, take
+from ltgen_bench.datasets.cut import Cut
 from ltgen_bench.datasets.decoding import load_images
 from ltgen_bench.datasets.image_folders import ClassFiles, class_order, plain, refuse_other_classes, scan
 from ltgen_bench.datasets.longtail import (
@@ -23,6 +24,7 @@ from ltgen_bench.datasets.longtail import (
     select_longtail_indices,
 )
 from ltgen_bench.datasets.options import (
+    CUT_OPTIONS,
     check_imbalance,
     check_pareto_alpha,
     check_per_class,
@@ -43,7 +45,8 @@ class Folder(Dataset):
     Classes are numbered from head to tail: by falling image count with ties by name, or as `path`/classes.txt says.
     The reference is `reference_path`, a folder with the same class names, or, without it, a share of
     `reference_fraction` of each class (at least one image) that `split_seed` splits off before anything is cut. What is
-    left is the training set, as it is, or cut by the shared index rule with `split_seed`: exponentially to `imbalance`,
+    left is the training set, as it is, or cut by the shared index rule as `cut` says (by default with `split_seed`, the
+    classes from head to tail by number): exponentially to `imbalance`,
     by a Pareto distribution of power `pareto_alpha` (truncated at `imbalance` times the head), or to `per_class`
     images. The head of an artificial imbalance is as large as the classes allow.
 
@@ -64,7 +67,9 @@ class Folder(Dataset):
         pareto_alpha: float | None = None,
         reference_fraction: float = 0.2,
         split_seed: int = 0,
+        cut: Cut | None = None,
     ):
+        cut = cut or Cut(seed=split_seed)
         self._cache = data_root / ".cache" / "folder"
         self._image_size = image_size
         self.place = path.resolve()  # two folders may have the same name
@@ -87,9 +92,10 @@ class Folder(Dataset):
                 self._files += [file for name in self.class_names for file in other[name]]
                 self._labels = np.concatenate([self._labels, _labels(other, self.class_names)])
             described = f"all images of {plain(reference_path)}"
-        self._indices = self._cut(rest, imbalance, per_class, pareto_alpha, split_seed)
+        self._indices = self._chosen(rest, imbalance, per_class, pareto_alpha, cut)
         self.class_counts = self._counts(self._indices)
 
+        own_cut = Cut(cut.order, 0 if cut.seed == split_seed else cut.seed)  # what the split seed does not say
         self.name = "-".join(
             [f"folder-{slug(path)}"]
             + ([f"pareto{suffix(pareto_alpha)}"] if pareto_alpha is not None else [])
@@ -97,35 +103,38 @@ class Folder(Dataset):
             + ([str(per_class)] if per_class is not None else [])
             + ([f"{image_size}px"] if image_size is not None else [])
         )
-        self.title = f"images in {plain(path)}"
-        head_to_tail = sorted(range(len(self.class_names)), key=lambda i: -self.class_counts[i])
+        self.name += own_cut.suffix
+        self.title = f"images in {plain(path)}{own_cut.words}"
+        order = cut.head_to_tail(len(self.class_names))
+        head_to_tail = sorted(order, key=lambda i: -self.class_counts[i])
         self.groups = groups_by_thirds(len(self.class_names), head_to_tail)
         self.reference = ReferenceInfo(
             f"{slug(path)}-split" if reference_path is None else f"folder-{slug(reference_path)}",
             self._counts(self._reference_indices),
             described,
         )
-        self.index_rule = "as they are" if len(self._indices) == len(rest) else f"shared index rule, seed {split_seed}"
+        self.index_rule = "as they are" if len(self._indices) == len(rest) else f"shared index rule, seed {cut.seed}"
         self.horizontal_flip = True
         self.default_protocol = "images-50k.v1"
         self.licence = "that of the images in the folder"
         self.citation = ""
 
-    def _cut(
-        self, rest: Indices, imbalance: float | None, per_class: int | None, pareto_alpha: float | None, seed: int
+    def _chosen(
+        self, rest: Indices, imbalance: float | None, per_class: int | None, pareto_alpha: float | None, cut: Cut
     ) -> Indices:
         """The training images among the positions `rest`."""
         labels = self._labels[rest]
         available = as_counts(np.bincount(labels, minlength=len(self.class_names)))
+        in_order = [available[c] for c in cut.head_to_tail(len(available))]
         if pareto_alpha is not None:
-            counts = largest_pareto_counts(available, pareto_alpha, imbalance)
-            return rest[select_longtail_indices(labels, counts, seed)]
+            counts = cut.by_class(largest_pareto_counts(in_order, pareto_alpha, imbalance))
+            return rest[select_longtail_indices(labels, counts, cut.seed)]
         if imbalance is not None:
-            counts = largest_exponential_counts(available, imbalance)
-            return rest[select_longtail_indices(labels, counts, seed)]
+            counts = cut.by_class(largest_exponential_counts(in_order, imbalance))
+            return rest[select_longtail_indices(labels, counts, cut.seed)]
         if per_class is not None:
             check_per_class(per_class, min(available), "folder")
-            return rest[select_balanced_indices(labels, per_class, len(available), seed)]
+            return rest[select_balanced_indices(labels, per_class, len(available), cut.seed)]
         return rest
 
     def _counts(self, indices: Indices) -> tuple[int, ...]:
@@ -201,6 +210,7 @@ def folder(options: DatasetConfig, data_root: Path) -> Folder:
         "pareto_alpha",
         "reference_fraction",
         "split_seed",
+        *CUT_OPTIONS,
     )
     refuse_unknown_options(options, known)
     if options.path is None:
@@ -221,6 +231,9 @@ def folder(options: DatasetConfig, data_root: Path) -> Folder:
         raise ConfigError("reference_fraction has no meaning with a reference folder; leave one of them out")
     if not 0 <= options.split_seed < 2**32:
         raise ConfigError(f"split_seed must lie in 0 to {2**32 - 1}, got {options.split_seed}")
+    is_cut = any(value is not None for value in (options.imbalance, options.per_class, options.pareto_alpha))
+    if not is_cut and (options.cut_seed is not None or options.class_order is not None):
+        raise ConfigError("data set 'folder' takes cut_seed and class_order with imbalance, pareto_alpha or per_class")
     return Folder(
         options.path.expanduser(),
         data_root,
@@ -231,4 +244,5 @@ def folder(options: DatasetConfig, data_root: Path) -> Folder:
         pareto_alpha=options.pareto_alpha,
         reference_fraction=options.reference_fraction,
         split_seed=options.split_seed,
+        cut=Cut(options.class_order, options.split_seed if options.cut_seed is None else options.cut_seed),
     )

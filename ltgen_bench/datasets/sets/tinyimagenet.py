@@ -9,11 +9,13 @@ import numpy as np
 
 from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.datasets.base import ImageSet, Labels, Tell, as_counts
+from ltgen_bench.datasets.cut import Cut
 from ltgen_bench.datasets.image_folders import plain, refuse_other_classes, scan
 from ltgen_bench.datasets.longtail import select_longtail_indices
+from ltgen_bench.datasets.options import CUT_OPTIONS
 from ltgen_bench.datasets.prepared import Plan
 from ltgen_bench.datasets.prepared_dataset import PreparedDataset, refuse_options
-from ltgen_bench.datasets.source_manifest import load_source_manifest
+from ltgen_bench.datasets.source_manifest import SourceManifest, load_source_manifest
 
 if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
@@ -27,14 +29,24 @@ class TinyImageNetLT(PreparedDataset):
 
     From the whole TinyImageNet-200 the shared index rule chooses (RandomState(0), files by name). Class folders whose
     counts are those of the cut already are taken as they are: whoever cut them chose the images, and the
-    fingerprint tells such a set from ours.
+    fingerprint tells such a set from ours. Another `cut` is made from the whole TinyImageNet-200 only, and is prepared
+    beside the papers' one under its own name.
     """
+
+    def __init__(self, manifest: SourceManifest, data_root: Path, cut: Cut | None = None):
+        super().__init__(manifest, data_root)
+        self._cut = cut = cut or Cut()
+        self.name, self.title = self.name + cut.suffix, self.title + cut.words
+        self.class_counts = cut.by_class(manifest.class_counts)
+        self.groups = cut.groups(len(self.class_names))
+        if cut.seed:
+            self.index_rule += f"; here with seed {cut.seed}"
 
     def plan(self, source: Path, tell: Tell) -> Plan:
         """The files of `source`/train and `source`/val, in either layout."""
         train_files, train_labels = self._listed(source / "train", inner="images")
         counts = as_counts(np.bincount(train_labels, minlength=self.class_count))
-        if counts == self.class_counts:
+        if counts == self.manifest.class_counts and self._cut == Cut():
             chosen = np.arange(len(train_files), dtype=np.int64)
             selection = "as it was cut elsewhere"
             tell(f"{plain(source / 'train')} is cut already: its images are taken as they are")
@@ -43,10 +55,10 @@ class TinyImageNetLT(PreparedDataset):
                 if count != FULL_COUNT:
                     raise DataError(
                         f"{plain(source / 'train')} has {count} images of {name}; the whole TinyImageNet-200 has "
-                        f"{FULL_COUNT} of each class, and its cut {self.class_counts[0]} ... {self.class_counts[-1]}"
+                        f"{FULL_COUNT} of each class{self._elsewhere()}"
                     )
-            chosen = select_longtail_indices(train_labels, self.class_counts)
-            selection = "shared index rule, RandomState(0)"
+            chosen = select_longtail_indices(train_labels, self.class_counts, self._cut.seed)
+            selection = f"shared index rule, RandomState({self._cut.seed})"
         if (source / "val" / _ANNOTATIONS).is_file():
             val_files, val_labels = self._annotated(source / "val")
         else:
@@ -61,6 +73,11 @@ class TinyImageNetLT(PreparedDataset):
             reference=(len(chosen), len(files)),
             facts={"selection": selection},
         )
+
+    def _elsewhere(self) -> str:
+        """What else than the whole may be prepared, in words."""
+        counts = self.manifest.class_counts
+        return f", and its cut {counts[0]} ... {counts[-1]}" if self._cut == Cut() else ", from which this cut is made"
 
     def _listed(self, root: Path, inner: str) -> tuple[list[Path], Labels]:
         """Images of class folders, class by class and by name; those of TinyImageNet-200 hold a folder `images`."""
@@ -106,6 +123,6 @@ class TinyImageNetLT(PreparedDataset):
 
 
 def tinyimagenet_lt(options: DatasetConfig, data_root: Path) -> TinyImageNetLT:
-    """`tinyimagenet-lt`: imbalance 0.01; it takes no options."""
-    refuse_options(options)
-    return TinyImageNetLT(load_source_manifest("tinyimagenet-lt"), data_root)
+    """`tinyimagenet-lt`: imbalance 0.01, by the papers' cut or another."""
+    refuse_options(options, CUT_OPTIONS)
+    return TinyImageNetLT(load_source_manifest("tinyimagenet-lt"), data_root, Cut.of(options))

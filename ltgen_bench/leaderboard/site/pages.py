@@ -29,12 +29,13 @@ from ltgen_bench.leaderboard.tables import is_beaten, more_seeds, shown_cell, sh
 
 _BY_KEY = {column.key: column for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)}
 # Column groups of the table on the page: a heading over some columns.
+_COPIES = "memorisation.features.fraction"
 LAYOUT = (
     (
         "All classes",
-        ("fid", "label_accuracy", "coverage", "precision", "recall", "f1_8", "f8", "inception_score"),
+        ("fid", "label_accuracy", "coverage", "precision", "recall", "f1_8", "f8", "inception_score", _COPIES),
     ),
-    ("Tail", ("groups.few.fid", "groups.few.label_accuracy", "groups.few.recall")),
+    ("Tail", ("groups.few.fid", "gap", "groups.few.label_accuracy", "groups.few.recall")),
     ("Medium", ("groups.medium.fid", "groups.medium.recall")),
     ("Head", ("groups.many.fid", "groups.many.recall")),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ltgen_bench.core.config import DatasetConfig, build
 from ltgen_bench.core.errors import MissingFileError, UserError
-from ltgen_bench.datasets import Dataset, dataset_names, load_dataset
+from ltgen_bench.datasets import Dataset, dataset_names, load_dataset, named_options
 from ltgen_bench.datasets.unseen import unseen_reference
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.features.catalogue import extractor_info
@@ -23,14 +23,7 @@ def dataset_of(name: str, data_root: Path) -> Dataset:
     Raises SubmissionError for a data set that is not this package's: nobody could check its numbers.
     """
     names = [known for known in dataset_names() if known != "folder"]
-    options: dict[str, object] = {"name": name}
-    base, _, value = name.rpartition("-")
-    if name not in names and base in names:
-        try:
-            number = float(value)
-            options = {"name": base, "per_class": int(number)} if number >= 1 else {"name": base, "imbalance": number}
-        except (ValueError, OverflowError):
-            base = ""
+    options = named_options(name)
     if options["name"] not in names:
         raise SubmissionError(
             f"data set {shown(name)} is not one that everybody can load, so its numbers cannot be checked; "
