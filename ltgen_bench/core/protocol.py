@@ -57,6 +57,16 @@ class Protocol(BaseModel):
     kid_subsets: _Count = 100
     kid_subset_size: _Count = 1000
     metric_seed: Annotated[int, Field(ge=0)] = 0
+    # what version 2 does otherwise; None as in version 1
+    random_parts: Literal["by content"] | None = None  # KID's subsets and IS's parts, whatever the order in the file
+    group_distances: Literal["equal numbers"] | None = (
+        None  # distances of groups, so that their gap is not one of sizes
+    )
+    ceilings: Literal["real vs real"] | None = None  # what a perfect generator would score, beside every number
+    label_probe: Literal["ridge.v1"] | None = (
+        None  # label accuracy by `metrics.linear_probe` of the reference's features
+    )
+    copies: Literal["mirrored"] | None = None  # suspected copies in features are sought among mirror images too
 
     def hash(self) -> str:
         """Sha256 over every field but the summary, 16 hexadecimal digits; a field that is None says nothing."""
@@ -112,7 +122,17 @@ def _fixed_budget(base: Protocol, images: int, shown: str) -> Protocol:
 def _second(base: Protocol, summary: str, **changes: Any) -> Protocol:
     """Version 2 of a protocol: unseen reference images and equally many samples of every class."""
     name = base.name.removesuffix(".v1") + ".v2"
-    fixed = {"name": name, "summary": summary, "label_policy": "equal", "reference": "unseen"}
+    fixed = {
+        "name": name,
+        "summary": summary,
+        "label_policy": "equal",
+        "reference": "unseen",
+        "random_parts": "by content",
+        "group_distances": "equal numbers",
+        "ceilings": "real vs real",
+        "label_probe": "ridge.v1",
+        "copies": "mirrored",
+    }
     return base.model_copy(update={**fixed, **changes})
 
 

@@ -28,7 +28,8 @@ UNIFORMITY_P_VALUE = 1e-9
 # What the numbers of groups and classes can be.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("fid", "fid_floor", "density", "n_generated", "n_reference"), (0.0, 1e100)),
-    **dict.fromkeys(("f8", "f1_8", "precision", "recall", "coverage", "label_accuracy"), (0.0, 1.0)),
+    **dict.fromkeys(("f8", "f1_8", "precision", "recall", "coverage", "label_accuracy", "probe_accuracy"), (0.0, 1.0)),
+    **dict.fromkeys(("precision_ceiling", "recall_ceiling", "coverage_ceiling", "probe_accuracy_ceiling"), (0.0, 1.0)),
     "inception_score": (1.0, 1e100),
 }
 
@@ -155,6 +156,7 @@ def _groups(record: Record) -> Iterator[str]:
 def _weighted_means(record: Record, values: dict[Any, dict[str, Any]]) -> Iterator[str]:
     """Shares over all samples are the groups' shares, weighted by their numbers of samples."""
     counts = {"precision": "n_generated", "density": "n_generated", "label_accuracy": "n_generated"}
+    counts["probe_accuracy"] = "n_generated"
     counts |= {"recall": "n_reference", "coverage": "n_reference"}
     for key, weight in counts.items():
         parts: list[tuple[Any, Any]] = [(g.get(weight), g.get(key)) for g in values.values() if g.get(weight) != 0]

@@ -122,6 +122,7 @@ class Evaluator:
         labelled = samples.labels is not None
         generated = sets.arrays("samples", samples.images, samples.labels)
         real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
+        mirror = protocol.copies == "mirrored" and dataset.horizontal_flip  # as training may have seen them
         papers, papers_statistics = None, None
         if unseen is not None:
             theirs = dataset.reference_set()
@@ -141,7 +142,7 @@ class Evaluator:
             reference_statistics=sets.reference_statistics(real, reference.images, len(samples)),
             papers=papers,
             papers_statistics=papers_statistics,
-            training=_memorisation_inputs(samples, train, held_out, reference, real, sets),
+            training=_memorisation_inputs(samples, train, held_out, reference, real, sets, mirror),
             progress=self.progress.say,
             device=str(device),
         )
@@ -173,6 +174,7 @@ def _memorisation_inputs(
     reference: ImageSet,
     real: FeatureArrays,
     sets: FeatureSets,
+    mirror: bool,
 ) -> MemorisationInputs:
     """What the search for copies compares: features, and pixels (N, H, W, C), of generated and of real images."""
 
@@ -180,9 +182,13 @@ def _memorisation_inputs(
         return images.transpose(0, 2, 3, 1)
 
     training = sets.real_images("training images", train, reference, real)
+    mirrored = None
+    if mirror:
+        mirrored = sets.of_images("mirrored training images", np.ascontiguousarray(train.images[..., ::-1]))
     unseen = None if held_out is None else sets.real_images("held-out images", held_out, reference, real)
     return MemorisationInputs(
         training_features=training,
+        mirrored_features=mirrored,
         held_out_features=unseen,
         generated_pixels=channels_last(samples.images),
         training_pixels=channels_last(train.images),

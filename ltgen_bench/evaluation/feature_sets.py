@@ -69,6 +69,10 @@ class FeatureSets:
             result[new] = self._extract(what, pixels, self.main).features
         return result
 
+    def of_images(self, what: str, images: np.ndarray) -> np.ndarray:
+        """Features float32 (N, D) of images uint8 (N, C, H, W) in the first network."""
+        return self._extract(what, images, self.main).features
+
     def reference_statistics(self, real: FeatureArrays, images: np.ndarray, samples: int) -> GaussianStatistics | None:
         """The reference's mean and covariance, from the cache where they are known; keyed by content, as features are.
 

@@ -27,7 +27,6 @@ def class_mix_differs(labels: np.ndarray | None, others: np.ndarray, classes: in
 
 def metric_settings(protocol: Protocol) -> MetricSettings:
     """A protocol's metric settings."""
-    second = protocol.reference == "unseen"  # what protocols of version 2 do otherwise
     return MetricSettings(
         k=protocol.neighbours,
         prd_clusters_per_class=protocol.prd_clusters_per_class,
@@ -40,9 +39,10 @@ def metric_settings(protocol: Protocol) -> MetricSettings:
         kid_subsets=protocol.kid_subsets,
         seed=protocol.metric_seed,
         fixed_class_counts=protocol.label_policy == "equal",
-        by_content=second,
-        equal_numbers=second,
-        real_vs_real=second,
+        by_content=protocol.random_parts is not None,
+        equal_numbers=protocol.group_distances is not None,
+        real_vs_real=protocol.ceilings is not None,
+        label_probe=protocol.label_probe is not None,
     )
 
 

@@ -146,6 +146,12 @@ class MetricsPart(Part):
     papers_fid: NotNegative | None = None
     copying_gain: Number | None = None
     coverage_ceiling: Fraction | None = None
+    precision_ceiling: Fraction | None = None
+    recall_ceiling: Fraction | None = None
+    f8_ceiling: Fraction | None = None
+    f1_8_ceiling: Fraction | None = None
+    probe_accuracy: Fraction | None = None
+    probe_accuracy_ceiling: Fraction | None = None
     kid: Number | None
     kid_std: NotNegative | None
     inception_score: Annotated[float, Field(ge=1, le=1e100)] | None

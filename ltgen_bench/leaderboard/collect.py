@@ -16,6 +16,8 @@ from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, Submiss
 from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME, shown
 from ltgen_bench.leaderboard.submission.verification import Verification, verified_seeds
 
+LABELS_BOUND = 0.2  # full transfer on digits, half of whose labels are wrong, has .44; permuted labels have 0
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -55,6 +57,8 @@ class Entry:
 
         Whoever gives no name, or the submitter's, vouches for no more than the submitter's own machine.
         """
+        if self.ignores_labels:
+            return f"{self.status}, ignores its labels"
         if self.status is Status.SUBMITTED:
             some = f" ({len(self.verifications)} of {self.n} seeds verified)" if self.verifications else ""
             return self.status + some
@@ -69,7 +73,23 @@ class Entry:
     def comparable(self) -> bool:
         """Whether it can be ranked: verified, enough seeds, and samples of classes (others answer another task)."""
         labelled = all(record.samples.labelled for record in self.records.values())
-        return self.status is Status.VERIFIED and self.n >= SEEDS_WANTED and labelled
+        return self.status is Status.VERIFIED and self.n >= SEEDS_WANTED and labelled and not self.ignores_labels
+
+    @property
+    def ignores_labels(self) -> bool:
+        """Whether the linear probe sees the class asked for hardly more often than chance has it.
+
+        That is: its accuracy, mean over seeds, is above chance by less than `LABELS_BOUND` of what real images are.
+        """
+        shares = []
+        for record in self.records.values():
+            metrics, chance = record.metrics, 1 / len(record.dataset.class_names)
+            if metrics.probe_accuracy is None or metrics.probe_accuracy_ceiling is None:
+                return False
+            if metrics.probe_accuracy_ceiling <= chance:
+                return False  # a probe that cannot tell real images apart says nothing
+            shares.append((metrics.probe_accuracy - chance) / (metrics.probe_accuracy_ceiling - chance))
+        return sum(shares) / len(shares) < LABELS_BOUND
 
     def values(self, key: str) -> list[float | None]:
         """A metric by seed: `fid`, or `groups.few.fid` for a group's."""

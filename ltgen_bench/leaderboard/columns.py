@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 RANKED_BY = "fid"
@@ -21,6 +22,7 @@ class Column:
     decimals: int
     bold: bool = False
     scale: float = 1.0  # what a value is multiplied by before it is shown
+    optional: bool = False  # shown only where some row has it: protocols of version 1 do not
 
     def named(self, fid: str) -> str:
         """The title with the direction in which the number is better."""
@@ -30,6 +32,7 @@ class Column:
 MAIN_COLUMNS = (
     Column("fid", "{fid}", False, 2, bold=True),
     Column("label_accuracy", "Label accuracy", True, 3, bold=True),
+    Column("probe_accuracy", "Label accuracy, probe", True, 3, bold=True, optional=True),
     Column("coverage", "Coverage", True, 3, bold=True),
     Column("precision", "Precision", True, 3),
     Column("recall", "Recall", True, 3),
@@ -41,10 +44,13 @@ MAIN_COLUMNS = (
     Column("groups.many.fid", "Head {fid}", False, 2, bold=True),
     Column("gap", "Gap", False, 2),
     Column("groups.few.label_accuracy", "Tail label accuracy", True, 3, bold=True),
+    Column("groups.few.probe_accuracy", "Tail label accuracy, probe", True, 3, bold=True, optional=True),
     Column("groups.few.recall", "Tail recall", True, 3),
     Column("groups.medium.recall", "Medium recall", True, 3),
     Column("groups.many.recall", "Head recall", True, 3),
     Column("memorisation.features.fraction", "Suspected copies", False, 3),
+    Column("copying_gain", "Gain from copying", False, 2, optional=True),
+    Column("papers_fid", "{fid} to the papers' reference", False, 2, optional=True),
 )
 # Only in the CSV: a table on paper has no room for them.
 FURTHER_COLUMNS = (
@@ -54,3 +60,8 @@ FURTHER_COLUMNS = (
     Column("groups.many.label_accuracy", "Head label accuracy", True, 3),
     Column("memorisation.pixels.fraction", "Suspected copies (pixels)", False, 4),
 )
+
+
+def shown_columns(columns: tuple[Column, ...], has_value: Callable[[str], bool]) -> tuple[Column, ...]:
+    """The columns of a table, without optional ones for which no row has a value."""
+    return tuple(column for column in columns if not column.optional or has_value(column.key))

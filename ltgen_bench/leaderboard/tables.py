@@ -10,7 +10,7 @@ import tabulate as tabulate_module
 
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board
-from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, RANKED_BY, Column
+from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, RANKED_BY, Column, shown_columns
 from ltgen_bench.leaderboard.comparison import MOST_SEEDS_ASKED, Difference
 from ltgen_bench.leaderboard.how import how_made, in_words
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
@@ -74,7 +74,8 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
         "verified_seeds": [len(row.entry.verifications) for row in ordered],
         "n": [row.entry.n for row in ordered],
     }
-    for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS):
+    columns = _present((*MAIN_COLUMNS, *FURTHER_COLUMNS), ordered)
+    for column in columns:
         table[f"{column.key}.mean"] = [row.mean[column.key] for row in ordered]
         table[f"{column.key}.std"] = [row.std[column.key] for row in ordered]
     rows_added: list[dict[str, object]] = []
@@ -94,7 +95,7 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
             "status": "reference",
             "n": len(reference.draws),
         }
-        for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS):
+        for column in columns:
             numbers |= {
                 f"{column.key}.mean": reference.mean(column.key),
                 f"{column.key}.std": reference.std(column.key),
@@ -172,7 +173,7 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
         "Status": [escape(row.entry.status_text) for row in ordered] + ["reference"] * len(board.references),
         "n": [str(row.entry.n) for row in ordered] + [str(len(reference.draws)) for reference in board.references],
     }
-    for column in MAIN_COLUMNS:
+    for column in _present(MAIN_COLUMNS, ordered):
         cells = shown_cells(board, column, ordered)
         for index in best(column, cells, ordered):
             cells[index] = bold(cells[index])
@@ -187,6 +188,10 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
     table["How"] = [escape(in_words(how_made(list(row.entry.records.values())))) for row in ordered]
     table["How"] += [escape(reference.how) for reference in board.references]
     return pd.DataFrame(table)
+
+
+def _present(columns: tuple[Column, ...], ordered: list[Row]) -> tuple[Column, ...]:
+    return shown_columns(columns, lambda key: any(row.mean[key] is not None for row in ordered))
 
 
 def shown_cells(board: Board, column: Column, ordered: list[Row]) -> list[str]:
@@ -255,7 +260,8 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
             "1–4 says that the noise of the seeds leaves these ranks open. **Bold**: best among ranked rows, in the "
             "columns whose numbers mean better on their own. "
             + (
-                "Rows without a rank are not verified, have fewer than three seeds, or are unconditional. "
+                "Rows without a rank are not verified, have fewer than three seeds, are unconditional or ignore their "
+                "labels. "
                 if unranked
                 else ""
             )

@@ -24,6 +24,7 @@ class MemorisationInputs:
 
     Arguments:
         training_features: (T, D), same extractor as the generated features.
+        mirrored_features: (T, D) of the training images' mirror images, where training has seen them.
         held_out_features: (H, D) of real images that were not trained on.
         generated_pixels, training_pixels, held_out_pixels: uint8 (n, height, width, channels).
         training_labels: (T,) int64 classes of the training images.
@@ -32,6 +33,7 @@ class MemorisationInputs:
     """
 
     training_features: FloatArray | None = None
+    mirrored_features: FloatArray | None = None
     held_out_features: FloatArray | None = None
     generated_pixels: NDArray[np.uint8] | None = None
     training_pixels: NDArray[np.uint8] | None = None
@@ -39,14 +41,14 @@ class MemorisationInputs:
     training_labels: IntArray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("training_features", "held_out_features"):
+        for name in ("training_features", "mirrored_features", "held_out_features"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check_matrix(name, getattr(self, name)))
         for name in ("generated_pixels", "training_pixels", "held_out_pixels"):
             if getattr(self, name) is not None:
                 _check_pixels(name, getattr(self, name))
         count = None
-        for name in ("training_features", "training_pixels"):
+        for name in ("training_features", "mirrored_features", "training_pixels"):
             values = getattr(self, name)
             if values is not None and count is not None and len(values) != count:
                 raise SamplesError(f"{name}: has {len(values)} images, expected {count} as in training_features")
@@ -79,13 +81,21 @@ class NearestTraining:
     flipped: NDArray[np.bool_]
 
 
-def nearest_in_features(queries: FloatArray, training: FloatArray, *, device: str = "cpu") -> NearestTraining:
+def nearest_in_features(
+    queries: FloatArray, training: FloatArray, mirrored: FloatArray | None = None, *, device: str = "cpu"
+) -> NearestTraining:
     """The nearest row of `training` (T, D) of every row of `queries` (N, D), exact; among ties the first.
 
-    Mirror images are the extractor's business. Raises `SamplesError` when D differs.
+    With `mirrored` (T, D), of the training images' mirror images, the nearer of the two counts, at equal distance the
+    image itself. Raises `SamplesError` when D differs.
     """
-    found = kth_neighbours(queries, training, 1, device=device)
-    return NearestTraining(np.sqrt(found.squared_distances), found.indices, np.zeros(len(queries), dtype=bool))
+    plain = kth_neighbours(queries, training, 1, device=device)
+    if mirrored is None:
+        return NearestTraining(np.sqrt(plain.squared_distances), plain.indices, np.zeros(len(queries), dtype=bool))
+    other = kth_neighbours(queries, mirrored, 1, device=device)
+    flipped = other.squared_distances < plain.squared_distances
+    squared = np.where(flipped, other.squared_distances, plain.squared_distances)
+    return NearestTraining(np.sqrt(squared), np.where(flipped, other.indices, plain.indices), flipped)
 
 
 def nearest_in_pixels(

@@ -30,6 +30,7 @@ class MetricSettings:
             then leave out what random labels would add.
         equal_numbers: distances of groups are those of equally many samples and reference images (`equal_numbers.py`).
         real_vs_real: also say what a perfect generator would score.
+        label_probe: also measure label accuracy with a linear probe (`linear_probe.py`) of the reference's features.
         by_content: random parts of the samples (of KID and the Inception Score) are drawn from an order that depends
             on their content, so that the order in a file does not matter.
         fid_infinity: also extrapolate FID to infinitely many samples.
@@ -52,6 +53,7 @@ class MetricSettings:
     by_content: bool = False
     equal_numbers: bool = False
     real_vs_real: bool = False
+    label_probe: bool = False
     fid_infinity: bool = False
     memorisation_quantile: float = 0.01
 

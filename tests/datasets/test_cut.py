@@ -1,5 +1,7 @@
 """Cut seeds and class orders: which classes are rare, which images stay, and what that is called."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,10 +12,19 @@ from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.protocol import get_protocol
 from ltgen_bench.datasets import load_dataset, named_options
 from ltgen_bench.datasets.cut import Cut, split_cut_name, tail_size
-from tests.datasets.test_digits import NOWHERE, digits, rows
+
+NOWHERE = Path("/nonexistent")
 
 ORDERS = st.one_of(st.none(), st.just("reversed"), st.integers(0, 2**32 - 1))
 SEEDS = st.integers(0, 2**32 - 1)
+
+
+def digits(**options):
+    return load_dataset(DatasetConfig(**options), NOWHERE)
+
+
+def rows(images):
+    return {image.tobytes() for image in images}
 
 
 @given(ORDERS, SEEDS)

@@ -26,6 +26,7 @@ OVERALL = (
     ("density", "density", True),
     ("coverage", "coverage", True),
     ("label_accuracy", "label accuracy", True),
+    ("probe_accuracy", "label accuracy, linear probe", True),
 )
 COLUMNS = (
     ("fid", "{label}"),
@@ -35,8 +36,17 @@ COLUMNS = (
     ("recall", "recall"),
     ("coverage", "coverage"),
     ("label_accuracy", "accuracy"),
+    ("probe_accuracy", "by probe"),
 )
-PERFECT = {"fid": "fid_floor", "coverage": "coverage_ceiling"}  # where a perfect generator's number stands
+PERFECT = {  # where a perfect generator's number stands
+    "fid": "fid_floor",
+    "f8": "f8_ceiling",
+    "f1_8": "f1_8_ceiling",
+    "precision": "precision_ceiling",
+    "recall": "recall_ceiling",
+    "coverage": "coverage_ceiling",
+    "probe_accuracy": "probe_accuracy_ceiling",
+}
 GROUP_COLUMNS = (
     *COLUMNS[:1],
     ("fid_floor", "real vs real"),
@@ -104,6 +114,11 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(f"{', '.join(shown)}: {reason}")
     if metrics["confidence"]:
         lines.append(f"interval: {MEANING}; the reference stands still")
+    if metrics.get("recall_ceiling") is not None:
+        lines.append(
+            "perfect: of real images at these numbers; of precision, recall, F8 and F1/8 one half of the reference "
+            "against the other, of the probe real images left out of its fit"
+        )
     counts = {values["fid_n"] for values in (metrics.get("groups") or {}).values() if values.get("fid_n") is not None}
     if counts:
         lines.append(

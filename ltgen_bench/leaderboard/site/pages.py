@@ -13,7 +13,7 @@ from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.report.tables import number
 from ltgen_bench.leaderboard.build import recipe_toml
 from ltgen_bench.leaderboard.collect import Board, Entry
-from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column
+from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column, shown_columns
 from ltgen_bench.leaderboard.how import how_made, in_words
 from ltgen_bench.leaderboard.published import PublishedRow
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
@@ -33,9 +33,15 @@ _COPIES = "memorisation.features.fraction"
 LAYOUT = (
     (
         "All classes",
-        ("fid", "label_accuracy", "coverage", "precision", "recall", "f1_8", "f8", "inception_score", _COPIES),
+        (
+            *("fid", "label_accuracy", "probe_accuracy", "coverage", "precision", "recall", "f1_8", "f8"),
+            *("inception_score", _COPIES, "copying_gain", "papers_fid"),
+        ),
     ),
-    ("Tail", ("groups.few.fid", "gap", "groups.few.label_accuracy", "groups.few.recall")),
+    (
+        "Tail",
+        ("groups.few.fid", "gap", "groups.few.label_accuracy", "groups.few.probe_accuracy", "groups.few.recall"),
+    ),
     ("Medium", ("groups.medium.fid", "groups.medium.recall")),
     ("Head", ("groups.many.fid", "groups.many.recall")),
 )
@@ -85,8 +91,16 @@ def board_context(board: Board) -> dict[str, Any]:
         for row in ordered
     ]
     headings: list[dict[str, Any]] = []
-    for heading, keys in LAYOUT:
-        columns = [_BY_KEY[key] for key in keys]
+    layout = [
+        (
+            heading,
+            shown_columns(
+                tuple(_BY_KEY[key] for key in keys), lambda key: any(row.mean[key] is not None for row in ordered)
+            ),
+        )
+        for heading, keys in LAYOUT
+    ]
+    for heading, columns in layout:
         headings.append({"title": heading, "columns": [_column(board, column, heading) for column in columns]})
         for column in columns:
             shown = shown_cells(board, column, ordered)
@@ -96,11 +110,10 @@ def board_context(board: Board) -> dict[str, Any]:
                 sort = MISSING_LAST[column.higher_is_better] if mean is None else f"{mean:.8f}"
                 page_row.cells.append(Cell(shown[index], sort, index in winners))
     dataset = board.record.dataset
-    shown_columns = [_BY_KEY[key] for _, keys in LAYOUT for key in keys]
     references = []
     for reference in board.references:
         cells = []
-        for column in shown_columns:
+        for column in (column for _, columns in layout for column in columns):
             decimals = shown_decimals(board, column, [row.mean[column.key] for row in ordered])
             mean = reference.mean(column.key)
             sort = MISSING_LAST[column.higher_is_better] if mean is None else f"{mean:.8f}"

@@ -15,6 +15,7 @@ from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
 TOLERANCES: dict[str, tuple[float, float]] = {
     "fid": (1e-3, 1e-3),
     "fid_floor": (1e-3, 1e-3),
+    "papers_fid": (1e-3, 1e-3),
     "kid": (1e-2, 1e-4),
     "inception_score": (1e-3, 1e-3),
     "f8": (0.0, 0.01),  # k-means may put a sample on a border into the neighbouring cluster
@@ -25,10 +26,19 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "recall": (0.0, 2e-3),
     "coverage": (0.0, 2e-3),
     "label_accuracy": (0.0, 2e-3),
+    "probe_accuracy": (0.0, 2e-3),
     "fraction": (0.0, 2e-3),
+    # of the reference alone
+    "coverage_ceiling": (0.0, 1e-9),
+    "precision_ceiling": (0.0, 5e-3),
+    "recall_ceiling": (0.0, 5e-3),
+    "f8_ceiling": (0.0, 0.01),
+    "f1_8_ceiling": (0.0, 0.01),
+    "probe_accuracy_ceiling": (0.0, 2e-3),
 }
-_OF_REFERENCE = ("recall", "coverage")
-_OF_SAMPLES = ("precision", "density", "label_accuracy", "fraction")
+_OF_REFERENCE = ("recall", "coverage", "precision_ceiling", "recall_ceiling", "probe_accuracy_ceiling")
+_OF_SAMPLES = ("precision", "density", "label_accuracy", "probe_accuracy", "fraction")
+_SECOND = ("fid_floor", "papers_fid", "probe_accuracy", *(key for key in TOLERANCES if key.endswith("_ceiling")))
 _OF_CLUSTERS = ("f8", "f1_8")
 
 
@@ -40,6 +50,7 @@ def table_values(record: Record) -> dict[str, float | None]:
 def metric_values(metrics: dict[str, Any]) -> dict[str, float | None]:
     """The same from the metrics as JSON values."""
     values: dict[str, float | None] = {key: metrics.get(key) for key in HEADLINE_METRICS}
+    values |= {key: metrics.get(key) for key in _SECOND}
     for name, group in (metrics.get("groups") or {}).items():
         values |= {f"groups.{name}.{key}": group[key] for key in group if _metric(key) in TOLERANCES}
     for space, scores in (metrics.get("memorisation") or {}).items():

@@ -97,12 +97,14 @@ def _take_steps(findings: Findings, progress: Callable[[str], None] | None) -> M
             "label_accuracy": findings.classifier_probabilities is not None,
             "papers_fid": findings.papers is not None and "fid" in findings.names,
             "real_vs_real": findings.settings.real_vs_real and "fid" in findings.names,
+            "ceilings": findings.settings.real_vs_real and bool({"prd", "precision_recall"} & set(findings.names)),
+            "label_probe": findings.settings.label_probe,
         }.get(name, name in findings.names)
         if wanted and progress is not None:
             progress(title)
         if wanted or name == "label_accuracy":  # which says itself what it lacks
             step(findings)
-        elif name in ("papers_fid", "real_vs_real"):
+        elif name in ("papers_fid", "real_vs_real", "ceilings", "label_probe"):
             findings.skip(name, "not asked for")
     for name in METRIC_NAMES:
         if name not in findings.names:

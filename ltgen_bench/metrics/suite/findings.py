@@ -32,6 +32,8 @@ _KEYS = {
     "memorisation": ("memorisation",),
     "papers_fid": ("papers_fid", "copying_gain"),
     "real_vs_real": ("fid_floor", "coverage_ceiling"),
+    "ceilings": ("precision_ceiling", "recall_ceiling", "f8_ceiling", "f1_8_ceiling"),
+    "label_probe": ("probe_accuracy", "probe_accuracy_ceiling"),
     "label_accuracy": ("label_accuracy", "confusion"),
 }
 

@@ -18,6 +18,10 @@ class MetricReport:
         fid ... label_accuracy: over all samples. `f8` is recall-like, `f1_8` precision-like.
         fid_infinity: only where asked for.
         fid_floor, coverage_ceiling: what a perfect generator would score with as many samples; where asked for.
+        precision_ceiling, recall_ceiling, f8_ceiling, f1_8_ceiling: what one half of the reference scores against the
+            other; where asked for.
+        probe_accuracy: share of samples that a linear probe of the reference's features takes for the class asked for.
+        probe_accuracy_ceiling: the same of reference images, each left out of the probe's fit.
         papers_fid: the distance to the papers' reference, where the reference is another one.
         copying_gain: how much nearer the samples are to the papers' reference, which holds training images, than to
             unseen ones: `fid` less its floor, minus `papers_fid` less its own.
@@ -41,6 +45,12 @@ class MetricReport:
     papers_fid: float | None = None
     copying_gain: float | None = None
     coverage_ceiling: float | None = None
+    precision_ceiling: float | None = None
+    recall_ceiling: float | None = None
+    f8_ceiling: float | None = None
+    f1_8_ceiling: float | None = None
+    probe_accuracy: float | None = None
+    probe_accuracy_ceiling: float | None = None
     kid: float | None = None
     kid_std: float | None = None
     inception_score: float | None = None

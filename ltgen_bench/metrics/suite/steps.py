@@ -12,6 +12,7 @@ from ltgen_bench.metrics import prd_error, uncertainty
 from ltgen_bench.metrics.inception_score import divergences, inception_score_of_splits
 from ltgen_bench.metrics.kid import kid, kid_error, per_class_kid
 from ltgen_bench.metrics.label_accuracy import label_accuracy
+from ltgen_bench.metrics.linear_probe import fit_linear_probe
 from ltgen_bench.metrics.manifold_error import coverage_error, recall_error, recall_halves
 from ltgen_bench.metrics.memorisation import (
     MemorisationScores,
@@ -24,7 +25,7 @@ from ltgen_bench.metrics.prd import f_scores, prd_scores
 from ltgen_bench.metrics.precision_recall import ManifoldScores, manifold_scores, per_class_manifold_scores
 from ltgen_bench.metrics.suite.findings import Findings, reason_without_reference
 from ltgen_bench.metrics.suite.steps_frechet import step_fid, step_papers_fid, step_per_class_fid
-from ltgen_bench.metrics.suite.steps_real import step_real_vs_real
+from ltgen_bench.metrics.suite.steps_real import step_ceilings, step_real_vs_real
 from ltgen_bench.metrics.uncertainty import StandardError
 
 # Closest pairs that a report names; enough for a panel.
@@ -207,6 +208,28 @@ def step_label_accuracy(findings: Findings) -> None:
     findings.group_means("label_accuracy", scores.correct, labels)
 
 
+def step_label_probe(findings: Findings) -> None:
+    """Label accuracy in the eyes of a linear probe of the reference's features, and that of real images left out."""
+    labels = findings.generated.labels
+    reason = reason_without_reference(findings, labels=True)
+    if reason or findings.reference is None or findings.reference.labels is None or findings.class_count is None:
+        findings.skip("label_probe", reason or "")
+        return
+    probe = fit_linear_probe(findings.reference.features, findings.reference.labels, findings.class_count)
+    if probe is None or labels is None:
+        findings.skip("label_probe", "needs two reference images of every class")
+        return
+    correct = probe.predict(findings.generated.features) == labels
+    findings.values["probe_accuracy"] = float(correct.mean())
+    findings.values["probe_accuracy_ceiling"] = probe.accuracy
+    rows = findings.generated_rows or []
+    per_class = [float(correct[of_class].mean()) if len(of_class) else None for of_class in rows]
+    findings.set_per_class("probe_accuracy", per_class, "needs generated samples")
+    findings.note_means("probe_accuracy", correct, shares=True)
+    findings.group_means("probe_accuracy", correct, labels)
+    findings.group_means("probe_accuracy_ceiling", probe.correct, findings.reference.labels)
+
+
 def step_memorisation(findings: Findings) -> None:
     """Nearest training images in features and in pixels, compared with held-out images."""
     given = findings.training
@@ -216,9 +239,10 @@ def step_memorisation(findings: Findings) -> None:
     found: dict[str, MemorisationScores] = {}
     quantile, device = findings.settings.memorisation_quantile, findings.device
     if given.training_features is not None:
-        near = nearest_in_features(findings.generated.features, given.training_features, device=device)
+        training = given.training_features, given.mirrored_features
+        near = nearest_in_features(findings.generated.features, *training, device=device)
         held = given.held_out_features
-        far = None if held is None else nearest_in_features(held, given.training_features, device=device)
+        far = None if held is None else nearest_in_features(held, *training, device=device)
         found["features"] = memorisation_scores(near, far, quantile=quantile)
     if given.training_pixels is not None and given.generated_pixels is not None:
         if len(given.generated_pixels) != len(findings.generated):
@@ -276,7 +300,9 @@ STEPS: tuple[tuple[str, str, Step], ...] = (
     ("prd", "PRD: F8 and F1/8", step_prd),
     ("precision_recall", "precision, recall, density, coverage", step_precision_recall),
     ("label_accuracy", "label accuracy", step_label_accuracy),
+    ("label_probe", "label accuracy by a linear probe", step_label_probe),
     ("memorisation", "memorisation", step_memorisation),
     ("real_vs_real", "real images against real images", step_real_vs_real),
+    ("ceilings", "halves of the reference against each other", step_ceilings),
     ("papers_fid", "FID to the papers' reference", step_papers_fid),
 )
