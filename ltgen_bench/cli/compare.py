@@ -48,7 +48,7 @@ def compare(
     from rich.table import Table
     from rich.text import Text
 
-    from ltgen_bench.evaluation.report.tables import number
+    from ltgen_bench.evaluation.report.tables import SCALES, number, title_of
 
     table = Table(
         title=Text(f"{result['dataset']}, protocol {result['protocol']}; differences to {result['baseline']}"),
@@ -58,9 +58,10 @@ def compare(
     for row in result["methods"]:
         table.add_column(Text(f"{row['method']} (n = {len(row['seeds'])})"), justify="right")
     for name in metric_names():
-        cells = [_cell(row["metrics"][name], number) for row in result["methods"]]
+        scale = SCALES.get(name.rpartition(".")[2], 1.0)
+        cells = [_cell(row["metrics"][name], lambda value, by=scale: number(value, by)) for row in result["methods"]]
         if any(cell != "-" for cell in cells):
-            table.add_row(name, *cells)
+            table.add_row(Text(title_of(name, result["label"])), *cells)
     print_tables([table, "* beyond noise: the 95 % interval, for all pairs of methods at once, leaves out 0"])
 
 

@@ -15,7 +15,7 @@ from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
 from ltgen_bench.leaderboard.comparison import Difference, SeedSeries, compare_all
 
 RATIO_METRICS = ("fid",)  # positive, with noise in proportion
-GROUP_METRICS = ("fid", "recall", "label_accuracy")
+GROUP_METRICS = ("fid", "recall", "label_accuracy", "probe_accuracy")
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,19 @@ def compare(records: Sequence[Record]) -> dict[str, Any]:
                 "difference": difference,
             }
     first = records[0]
-    return {"dataset": first.dataset.name, "protocol": first.protocol.name, "baseline": rivals[0].name, "methods": rows}
+    return {
+        "dataset": first.dataset.name,
+        "protocol": first.protocol.name,
+        "label": first.extractors["features"].label,
+        "baseline": rivals[0].name,
+        "methods": rows,
+    }
 
 
 def metric_names() -> list[str]:
     """The compared metrics; `few.fid` is a group's."""
-    return [*HEADLINE_METRICS, *(f"{group}.{name}" for group in Group for name in GROUP_METRICS)]
+    headline = (*HEADLINE_METRICS, "probe_accuracy")
+    return [*headline, *(f"{group}.{name}" for group in Group for name in GROUP_METRICS), "gap"]
 
 
 def _series(rival: Contender, name: str) -> SeedSeries:

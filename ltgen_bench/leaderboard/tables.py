@@ -58,7 +58,7 @@ def board_latex(board: Board, ordered: list[Row]) -> str:
 
 
 def board_csv(board: Board, ordered: list[Row]) -> str:
-    """The board's numbers without rounding for the eye: mean and standard deviation of every metric."""
+    """The board's numbers without rounding for the eye: mean, standard deviation and interval over seeds."""
     table: dict[str, list[object]] = {
         "dataset": [board.dataset] * len(ordered),
         "protocol": [board.protocol] * len(ordered),
@@ -78,6 +78,8 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
     for column in columns:
         table[f"{column.key}.mean"] = [row.mean[column.key] for row in ordered]
         table[f"{column.key}.std"] = [row.std[column.key] for row in ordered]
+        for end, value in zip(("low", "high"), seed_intervals(ordered, column.key), strict=True):
+            table[f"{column.key}.{end}"] = list(value)
     rows_added: list[dict[str, object]] = []
     made = [how_made(list(row.entry.records.values())) for row in ordered]
     for key in made[0]:
@@ -145,6 +147,22 @@ def controls_markdown(board: Board, ordered: list[Row]) -> str:
         cells.append((name, f"{gap:+.2f}", f"{balanced:+.2f}", f"{gap - balanced:+.2f}", str(len(values))))
     columns = ["Method", "Gap", "Gap, balanced control", "What rarity adds", "Seeds of the control"]
     return markdown_table(pd.DataFrame(cells, columns=columns), left=("Method",)) if cells else ""
+
+
+def seed_intervals(ordered: list[Row], key: str) -> tuple[list[float | None], list[float | None]]:
+    """The ends of every row's 95 % interval of the mean over training seeds (Student's t); None with one seed.
+
+    It says how far the mean would move with other seeds, one row at a time; which rows differ, `compare_all` says.
+    """
+    from scipy.stats import t
+
+    ends: tuple[list[float | None], list[float | None]] = ([], [])
+    for row in ordered:
+        mean, std, n = row.mean[key], row.std[key], row.entry.n
+        reach = None if mean is None or std is None else float(t.ppf(0.975, n - 1)) * std / n**0.5
+        for side, sign in zip(ends, (-1, 1), strict=True):
+            side.append(None if mean is None or reach is None else mean + sign * reach)
+    return ends
 
 
 def more_seeds(gap: Difference, seeds: int) -> str:

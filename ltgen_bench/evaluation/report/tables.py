@@ -58,6 +58,14 @@ GROUP_COLUMNS = (
 SCALES = {"kid": 1000.0}  # what a value is multiplied by before it is shown
 
 
+def title_of(name: str, label: str) -> str:
+    """A number's title by its name, as in `few.fid`; `label` is what the Frechet distance is called."""
+    titles = {key: title for key, title, _ in OVERALL} | {"gap": "gap of {label}, tail minus head"}
+    group, dot, key = name.rpartition(".")
+    title = titles[key].format(label=label)
+    return f"{Group(group).caption} {title}" if dot else title
+
+
 def record_tables(record: Record) -> list[Any]:
     """Rich renderables of a record's metrics."""
     dataset = record.dataset
