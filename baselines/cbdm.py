@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -10,17 +10,20 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from baselines.ddpm import DDPM
-from baselines.variants import VariantConfig
+from baselines.variants import TimeIndex, VariantConfig
 from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig
 
 
 class CBDMConfig(VariantConfig):
     """The regulariser's strength and the labels that it compares with."""
 
+    differences: ClassVar[Any] = {"paper": {"time_index": "one"}, "released": {"time_index": "zero"}}
+
     # The coefficient of t/T. The CORAL paper's Table 3 prints it as "tau_cb = tau / T": the tables' 1.0 (CelebA-5: 50)
     # is read as this number, because 1 is also the default of CBDM's code, where it stands in this place.
     tau: float = Field(1.0, ge=0)
     gamma: float = Field(0.25, ge=0)  # weight of the commitment term, in which the other prediction moves
+    time_index: TimeIndex = "one"  # of t/T
     prior: Literal["training", "uniform"] = "training"  # of y'; uniform when fine-tuning a trained DDPM
 
 

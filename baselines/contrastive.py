@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from baselines.metric_learning import MetricLearningLoss
-from baselines.variants import VariantConfig
+from baselines.variants import TimeIndex, VariantConfig
 from ltgen_bench.methods import gather_with_gradient
 
 
@@ -18,8 +18,13 @@ class ContrastiveConfig(VariantConfig):
     """The term lambda(t) L_con with lambda(t) = weight exp((1 - t/T) / decay): Eq. 5-7 of the CORAL paper."""
 
     differences: ClassVar[Any] = {
-        "paper": {"lambda_unit": "anchor", "lambda_factor": "none", "dropped_labels": "include"},
-        "released": {"lambda_unit": "batch", "lambda_factor": "temperature", "dropped_labels": "skip"},
+        "paper": {"lambda_unit": "anchor", "lambda_factor": "none", "dropped_labels": "include", "time_index": "one"},
+        "released": {
+            "lambda_unit": "batch",
+            "lambda_factor": "temperature",
+            "dropped_labels": "skip",
+            "time_index": "zero",
+        },
     }
 
     weight: float = Field(0.01, ge=0)  # w
@@ -29,6 +34,7 @@ class ContrastiveConfig(VariantConfig):
     loss_options: dict[str, Any] = Field(default_factory=dict)  # further arguments of that loss
     lambda_unit: Literal["anchor", "batch"] = "anchor"  # each anchor's own lambda, or their mean over the batch
     lambda_factor: Literal["none", "temperature"] = "none"  # the released code multiplies by tau_SC once more
+    time_index: TimeIndex = "one"  # of t/T
     dropped_labels: Literal["include", "skip"] = "include"  # images whose label the network did not see
 
 

@@ -32,5 +32,6 @@ class DDPM(DiffusionMethod):
         return {"diffusion": mse_loss(prediction.noise.float(), batch.noise)}
 
     def time(self, batch: DiffusionBatch) -> Tensor:
-        """t / T of each image, float32 (B,), from 1 / T to 1 as the papers count."""
-        return (batch.t + 1) / self.schedule.steps
+        """t / T of each image, float32 (B,): from 1 / T to 1 as the papers count, or from 0 with `time_index` zero."""
+        first = 0 if getattr(self.config, "time_index", "one") == "zero" else 1
+        return (batch.t + first) / self.schedule.steps

@@ -32,6 +32,10 @@ class VariantConfig(MethodConfig):
         return {**cls.differences.get(str(values.get("variant", "paper")), {}), **values}
 
 
+TimeIndex = Literal["one", "zero"]
+"""Whether t in a weight's t/T runs from 1 to T, as in the papers, or from 0 to T - 1, as in the released losses."""
+
+
 def implied_by_variant(config: VariantConfig) -> dict[str, Any]:
     """What a variant implies outside of the method's own keys: CBDM's code, and what was built on it, drops batches."""
     return {"training": {"label_drop_unit": {"paper": "sample", "released": "batch"}[config.variant]}}

@@ -17,7 +17,7 @@ from ltgen_bench.diffusion.unet_config import UNetConfig
 from ltgen_bench.diffusion.unet_layers import Downsample, ResidualBlock, Upsample, sinusoid_table, zero_bias_xavier_
 
 TAIL_GAIN = 1e-5
-"""Xavier gain of the layers that start near zero: the last convolution of blocks, attention outputs, the tail."""
+"""Xavier gain of the layers that start near zero: the last convolution of every block, and the tail."""
 
 
 class UNetOutput(NamedTuple):
@@ -81,10 +81,12 @@ class UNet(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | int) -> None:
-        """Draw all weights again: Xavier uniform (gain 1e-5 where a branch ends), biases 0, class embedding N(0, 1)."""
+        """Draw all weights again: Xavier uniform (gain 1e-5 where a block ends), biases 0, class embedding N(0, 1)."""
         if isinstance(generator, int):
             generator = torch.Generator().manual_seed(generator)
-        near_zero = {id(module) for module in self._branch_ends()}
+        # Attention's projections are not among them: the authors' code means to start them near zero, and then draws
+        # every layer of the block again, so that published networks began with gain 1.
+        near_zero = {id(m.conv2) for m in self.modules() if isinstance(m, ResidualBlock)} | {id(self.tail[-1])}
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 zero_bias_xavier_(module, TAIL_GAIN if id(module) in near_zero else 1.0, generator)
@@ -93,15 +95,6 @@ class UNet(nn.Module):
             elif isinstance(module, nn.GroupNorm):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
-
-    def _branch_ends(self) -> list[nn.Module]:
-        ends: list[nn.Module] = [self.tail[-1]]
-        for module in self.modules():
-            if isinstance(module, ResidualBlock):
-                ends.append(module.conv2)
-                if module.attention is not None:
-                    ends.append(module.attention.projection)
-        return ends
 
     def embed(self, t: Tensor, labels: Tensor) -> Tensor:
         """Embedding of time and class, (B, embedding_channels); label -1 adds nothing to the time embedding."""

@@ -62,7 +62,7 @@ def cbdm(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
         # y' by inversion: the first class whose cumulative frequency exceeds the uniform number
         other = next(c for c in range(len(counts)) if sum(counts[: c + 1]) / sum(counts) > float(uniform[i]))
         h, h_other = predict(method, batch, i, int(batch.labels[i]))[0], predict(method, batch, i, other)[0]
-        t = int(batch.t[i]) + 1
+        t = int(batch.t[i]) + (method.config.variant == "paper")
         term = squared_distance(h, h_other.detach()) + method.config.gamma * squared_distance(h.detach(), h_other)
         total = total + t / method.schedule.steps * method.config.tau * term
     return ddpm(method, batch) + total / len(batch.x0)
@@ -109,7 +109,8 @@ def contrastive(method: DiffusionMethod, batch: DiffusionBatch, embeddings: list
     config = method.config
     z = [e / e.norm() for e in embeddings]
     labels = batch.labels.tolist()
-    lambdas = [config.weight * math.exp((1 - (int(t) + 1) / method.schedule.steps) / config.decay) for t in batch.t]
+    first = int(config.variant == "paper")  # the released code counts t from 0
+    lambdas = [config.weight * math.exp((1 - (int(t) + first) / method.schedule.steps) / config.decay) for t in batch.t]
     rows = list(images(batch))
     if config.variant == "released":
         lambdas = [config.temperature * sum(lambdas) / len(lambdas)] * len(lambdas)
@@ -192,7 +193,7 @@ def test_cbdm_can_take_a_uniform_prior() -> None:
 def test_the_variants_say_what_they_are() -> None:
     paper, released = tiny_run("coral").config, tiny_run("coral", method={"variant": "released"}).config
     changed = {key for key in paper.method if paper.method[key] != released.method[key]}
-    assert changed == {"variant", "lambda_unit", "lambda_factor", "dropped_labels"}
+    assert changed == {"variant", "lambda_unit", "lambda_factor", "dropped_labels", "time_index"}
     assert (paper.training.label_drop_unit, released.training.label_drop_unit) == ("sample", "batch")
     mixed = tiny_run("coral", method={"variant": "released", "lambda_unit": "anchor"}).config
     assert (mixed.method["lambda_unit"], mixed.method["lambda_factor"]) == ("anchor", "temperature")
