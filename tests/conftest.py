@@ -22,7 +22,7 @@ REAL_IMAGES = SHARED / "data"
 # A digits run of about a second: enough to go through every stage, far too short to learn anything.
 QUICK = {
     "training": {"steps": 12, "batch_size": 16, "warmup_steps": 4},
-    "sampling": {"steps": 4},
+    "sampling": {"steps": 4, "guidance_scale": 0.0},
     "protocol": {"samples": 40, "prd_runs": 2, "inception_score_splits": 2},
     "execution": {"checkpoint_every": 5, "log_every": 3, "threads": 1},
     "network": {"base_channels": 8, "norm_groups": 4},

@@ -144,7 +144,7 @@ def make_record(method: str = "ddpm", seed: int = 0, fid: float = 5.0, title: st
 
 @cache
 def _default_config() -> str:
-    return json.dumps(resolve({}, DATA_ROOT).config.identity())
+    return json.dumps(resolve({"protocol": {"name": PROTOCOL.name}}, DATA_ROOT).config.identity())
 
 
 def _config(method: str) -> dict:

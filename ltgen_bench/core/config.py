@@ -112,7 +112,9 @@ class SamplingConfig(Section):
     sampler: SamplerName | None = None
     steps: Positive | None = None
     conditioning: Conditioning = Conditioning.CLASS  # none: unconditional samples, which have no class
-    guidance_scale: float = Field(0.0, ge=0)  # w in eps_c + w (eps_c - eps_u)
+    # w in eps_c + w (eps_c - eps_u), 0 is off (the `cfg_scale` of ADM, DiT and diffusers is w + 1); None: chosen by the
+    # protocol's rule (`Protocol.guidance_grid`), or 0 where it has none
+    guidance_scale: float | None = Field(None, ge=0, le=100)
     clip_x0: bool | None = None
     eta: float = Field(0.0, ge=0, le=1)  # DDIM's share of fresh noise
     precision: Precision = "fp32"
@@ -130,8 +132,12 @@ class SamplingConfig(Section):
 
     @property
     def network_evaluations(self) -> int:
-        """Calls of the network for one image: two a step with guidance."""
-        return (self.steps or 0) * (2 if self.guidance_scale else 1)
+        """Calls of the network for one image: two a step with guidance, or where its scale is still to be chosen."""
+        return (self.steps or 0) * (1 if self.guidance_scale == 0 else 2)
+
+    def at_scale(self, guidance_scale: float) -> SamplingConfig:
+        """The same with a guidance scale."""
+        return self.model_copy(update={"guidance_scale": guidance_scale})
 
 
 class ExecutionConfig(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.core.errors import UnknownNameError, did_you_mean
@@ -37,6 +37,11 @@ class Protocol(BaseModel):
     sampler: SamplerName = SamplerName.DDPM  # what our own runs use unless their recipe says more
     sampler_steps: _Count = 1000
     clip_x0: bool = False
+    # The scales of guidance that are tried on samples of their own, of which the one nearest to the reference is taken
+    # (`runs.guidance`); then the best plus and minus `guidance_fine_step`, within the grid. None: a method's own scale.
+    guidance_grid: Annotated[tuple[float, ...], Field(min_length=1, max_length=100)] | None = None
+    guidance_fine_step: Annotated[float, Field(gt=0)] | None = None
+    guidance_samples: _Count | None = None
     # reference
     # data set: the reference set that it names, as the papers have it, which may hold training images; unseen: real
     # images that nobody trained on, equally many of every class, with the distance to the papers' one beside it
@@ -67,6 +72,26 @@ class Protocol(BaseModel):
         None  # label accuracy by `metrics.linear_probe` of the reference's features
     )
     copies: Literal["mirrored"] | None = None  # suspected copies in features are sought among mirror images too
+
+    @model_validator(mode="after")
+    def _selection_is_whole(self) -> Protocol:
+        if (self.guidance_grid is None) != (self.guidance_samples is None):
+            raise ValueError("guidance_grid and guidance_samples belong together")
+        if self.guidance_grid is not None:
+            if list(self.guidance_grid) != sorted(set(self.guidance_grid)) or self.guidance_grid[0] < 0:
+                raise ValueError("guidance_grid wants scales from 0 on, ascending and each once")
+        elif self.guidance_fine_step is not None:
+            raise ValueError("guidance_fine_step needs a guidance_grid")
+        return self
+
+    @property
+    def selects_guidance(self) -> bool:
+        """Whether it chooses the scale of guidance."""
+        return self.guidance_grid is not None
+
+    def without_selection(self) -> Protocol:
+        """The protocol for a scale that somebody chose."""
+        return self.customised(guidance_grid=None, guidance_fine_step=None, guidance_samples=None)
 
     def hash(self) -> str:
         """Sha256 over every field but the summary, 16 hexadecimal digits; a field that is None says nothing."""
@@ -119,8 +144,8 @@ def _fixed_budget(base: Protocol, images: int, shown: str) -> Protocol:
     )
 
 
-def _second(base: Protocol, summary: str, **changes: Any) -> Protocol:
-    """Version 2 of a protocol: unseen reference images and equally many samples of every class."""
+def _second(base: Protocol, summary: str, *, guidance_samples: int, **changes: Any) -> Protocol:
+    """Version 2 of a protocol: unseen reference images, equally many samples of every class, guidance by one rule."""
     name = base.name.removesuffix(".v1") + ".v2"
     fixed = {
         "name": name,
@@ -132,6 +157,9 @@ def _second(base: Protocol, summary: str, **changes: Any) -> Protocol:
         "ceilings": "real vs real",
         "label_probe": "ridge.v1",
         "copies": "mirrored",
+        "guidance_grid": (0.0, 0.5, 1.0, 1.5, 2.0),
+        "guidance_fine_step": 0.2,
+        "guidance_samples": guidance_samples,
     }
     return base.model_copy(update={**fixed, **changes})
 
@@ -172,11 +200,30 @@ PROTOCOLS: dict[str, Protocol] = {
             extractor="digits-cnn-unseen",
             manifold_extractor="digits-cnn-unseen",
             prd_clusters_per_class=5,  # 20 would be 200 clusters for 1,080 images
+            guidance_samples=1000,
         ),
-        _second(_CIFAR, "CIFAR: 50,000 samples, equally many a class, against the 10,000 test images."),
-        _second(_IMAGES, "Any image set: 50,000 samples, equally many a class, against unseen images."),
-        _second(_IMAGENET, "ImageNet-LT: 50,000 samples, 50 a class, against the 20,000 validation images."),
-        _second(_OFFLINE, "Any RGB image set without a download, against images that nobody trained on."),
+        _second(
+            _CIFAR,
+            "CIFAR: 50,000 samples, equally many a class, against the 10,000 test images.",
+            guidance_samples=10_000,
+        ),
+        _second(
+            _IMAGES,
+            "Any image set: 50,000 samples, equally many a class, against unseen images.",
+            guidance_samples=10_000,
+            clip_x0=True,  # a short training saturates without
+        ),
+        _second(
+            _IMAGENET,
+            "ImageNet-LT: 50,000 samples, 50 a class, against the 20,000 validation images.",
+            guidance_samples=10_000,
+        ),
+        _second(
+            _OFFLINE,
+            "Any RGB image set without a download, against images that nobody trained on.",
+            guidance_samples=5000,
+            clip_x0=True,
+        ),
     )
 }
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from ltgen_bench.core.config import SamplingConfig
 from ltgen_bench.evaluation.evaluate import Evaluation
 from ltgen_bench.evaluation.provenance import code_state, now, peak_memory_bytes
-from ltgen_bench.evaluation.record import EnvironmentPart, MethodPart, MetricsPart, Record, TimingPart, TrainingPart
+from ltgen_bench.evaluation.record import (
+    EnvironmentPart,
+    GuidancePart,
+    MethodPart,
+    MetricsPart,
+    Record,
+    TimingPart,
+    TrainingPart,
+)
 
 
 def assemble_record(
@@ -17,11 +25,13 @@ def assemble_record(
     seconds: dict[str, float | None],
     training: TrainingPart | None = None,
     sampling: SamplingConfig | None = None,
+    guidance: GuidancePart | None = None,
 ) -> Record:
     """The record of what was measured.
 
-    `seconds` has the wall time of the stages by the keys `training`, `sampling`, `evaluation`. `training` and
-    `sampling` are those of a diffusion method that ran here; None for any other model, and for samples made elsewhere.
+    `seconds` has the wall time of the stages by the keys `training`, `guidance`, `sampling`, `evaluation`. `training`,
+    `sampling` and `guidance` are those of a diffusion method that ran here; None for any other model, for samples made
+    elsewhere, and `guidance` where the protocol chose none.
     """
     samples = evaluation.samples
     if sampling is not None:
@@ -35,6 +45,7 @@ def assemble_record(
         seed=seed,
         training=training,
         samples=samples,
+        guidance=guidance,
         extractors=evaluation.extractors,  # type: ignore[arg-type]
         metrics=MetricsPart.model_validate(evaluation.to_dict()),
         environment=environment,

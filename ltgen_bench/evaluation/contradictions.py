@@ -18,6 +18,7 @@ from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.seeding import equal_labels, labels_by_policy
 from ltgen_bench.core.storage import sha256_json
+from ltgen_bench.evaluation.guidance_rule import best_scale, rule_scales, selection_cost
 from ltgen_bench.evaluation.record import HEADLINE_METRICS, MetricsPart, Record
 
 MAX_DERIVED_SAMPLES = 10_000_000  # labels are drawn again up to here; a custom protocol may claim any number
@@ -215,15 +216,44 @@ def _configuration(record: Record) -> Iterator[str]:
             yield "training.images_seen is not steps x batch_size"
     if record.samples.sampler is not None:
         # as written then: a later version's new keys, with their defaults, do not contradict it
-        if record.samples.sampler != record.method.config.get("sampling"):
+        configured = record.method.config.get("sampling")
+        if record.guidance is not None and isinstance(configured, dict):
+            configured = {**configured, "guidance_scale": record.guidance.guidance_scale}
+        if record.samples.sampler != configured:
             yield "samples.sampler is not the configured one"
         if not record.protocol.is_custom and config.sampling.departs_from(record.protocol):
             yield (
                 f"samples.sampler is not the one that protocol {record.protocol.name} fixes: such a run belongs to "
                 "a custom protocol"
             )
-        if record.samples.network_evaluations != config.sampling.network_evaluations:
-            yield f"samples.network_evaluations is not the sampler's {config.sampling.network_evaluations}"
+        sampling = config.sampling
+        if record.guidance is not None:
+            sampling = sampling.at_scale(record.guidance.guidance_scale)
+        if record.samples.network_evaluations != sampling.network_evaluations:
+            yield f"samples.network_evaluations is not the sampler's {sampling.network_evaluations}"
+    yield from _guidance(record, config)
+
+
+def _guidance(record: Record, config: RunConfig) -> Iterator[str]:
+    """The choice of the scale is the protocol's rule applied to the curve that the record holds."""
+    protocol, part = record.protocol, record.guidance
+    if (config.sampling.guidance_scale is None) != (part is not None):
+        yield "guidance does not fit method.config.sampling.guidance_scale: a scale is chosen, or it is configured"
+    if part is None:
+        return
+    points = part.curve
+    scales = [point.guidance_scale for point in points]
+    if not protocol.selects_guidance:
+        yield f"guidance was chosen, and protocol {protocol.name} does not choose it"
+    elif scales != sorted(set(scales)) or sorted(scales) != rule_scales(protocol, points):
+        yield f"guidance.curve does not hold the scales that protocol {protocol.name} asks for"
+    elif part.guidance_scale != best_scale(points):
+        yield "guidance.guidance_scale is not the scale of guidance.curve with the smallest distance"
+    elif (part.samples, part.network_evaluations) != (
+        protocol.guidance_samples,
+        selection_cost(protocol, config.sampling.steps or 0, points),
+    ):
+        yield "guidance.samples or its network_evaluations are not those of the protocol's selection"
 
 
 def _null_in_a_list(value: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.devices import measuring_device, memory_errors, resolve_device
 from ltgen_bench.core.errors import MissingFileError
@@ -106,6 +108,43 @@ class Evaluator:
             samples=samples_part(samples, dataset, resized_from),
             extractors={role: extractor_part(extractor, protocol) for role, extractor in extractors.items()},
         )
+
+    def judge(self, dataset: Dataset, protocol: Protocol) -> Callable[[Samples], dict[str, float | None]]:
+        """What measures samples briefly, again and again against the same reference: the numbers of a `GuidancePoint`.
+
+        Raises as `measure` does.
+        """
+        device = measuring_device(self.device)
+        with memory_errors("try a smaller --set execution.evaluation_batch_size"):
+            sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
+            unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
+            info, reference = unseen or (dataset.reference, dataset.reference_set())
+            real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
+        settings = replace(metric_settings(protocol), intervals=False, real_vs_real=False)
+        passing = replace(sets, cache=None)  # nobody asks for these samples' features again
+
+        def numbers(samples: Samples) -> dict[str, float | None]:
+            with memory_errors("try a smaller --set execution.evaluation_batch_size"):
+                report = compute_metrics(
+                    passing.arrays("samples", samples.images, samples.labels),
+                    real,
+                    settings=settings,
+                    class_count=dataset.class_count,
+                    groups=dataset.groups.as_dict(),
+                    only=("fid", "per_class_fid", "precision_recall"),
+                    reference_statistics=sets.reference_statistics(real, reference.images, len(samples)),
+                    device=str(device),
+                )
+            few = (report.groups or {}).get(Group.FEW, {})
+            return {
+                "fid": report.fid,
+                "few_fid": few.get("fid"),
+                "precision": report.precision,
+                "recall": report.recall,
+                "label_accuracy": report.probe_accuracy,
+            }
+
+        return numbers
 
     def _report(
         self,

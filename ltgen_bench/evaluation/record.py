@@ -89,6 +89,26 @@ class SamplesPart(Part):
     network_evaluations: Count | None = None  # per image
 
 
+class GuidancePoint(Part):
+    """What the selection samples of one scale scored."""
+
+    guidance_scale: NotNegative  # w in eps_c + w (eps_c - eps_u)
+    fid: NotNegative
+    few_fid: NotNegative | None = None  # of the tail
+    precision: Fraction | None = None
+    recall: Fraction | None = None
+    label_accuracy: Fraction | None = None  # by the linear probe where the protocol has one
+
+
+class GuidancePart(Part):
+    """The scale of guidance that the protocol's rule chose, and the curve that it saw."""
+
+    guidance_scale: NotNegative
+    curve: Annotated[list[GuidancePoint], Field(min_length=1, max_length=200)]
+    samples: Count  # for every scale, none of which is reported
+    network_evaluations: Count  # of the whole selection
+
+
 class ExtractorPart(Part):
     """A feature network, by its weights."""
 
@@ -215,6 +235,7 @@ class TimingPart(Part):
 
     created: Name  # UTC, ISO 8601
     training_seconds: NotNegative | None = None
+    guidance_seconds: NotNegative | None = None
     sampling_seconds: NotNegative | None = None
     evaluation_seconds: NotNegative | None = None
     peak_memory_bytes: Count | None = None  # of the process, resident
@@ -246,6 +267,7 @@ class Record(Part):
     seed: Count | None
     training: TrainingPart | None
     samples: SamplesPart
+    guidance: GuidancePart | None = None  # None: not chosen by the protocol, or a method without guidance
     extractors: dict[Literal["features", "manifold"], ExtractorPart]
     metrics: MetricsPart
     environment: EnvironmentPart

@@ -7,21 +7,27 @@ from statistics import fmean
 from typing import Any
 
 from ltgen_bench.evaluation.record import Record
+from ltgen_bench.leaderboard.collect import Entry
 
 
-def how_made(records: Sequence[Record]) -> dict[str, Any]:
+def how_made(records: Sequence[Record], guidance_scale: float | None = None) -> dict[str, Any]:
     """Sampler, steps, network evaluations an image, guidance, images seen, parameters, training seconds and device.
 
     None for what a record does not say, as those of samples made elsewhere; training seconds are a mean over seeds.
+    `guidance_scale` is what a submitter says of samples made elsewhere. Scales that differ by seed stand in its order.
     """
     first = records[0]
     sampler = first.samples.sampler or {}
+    scales = [
+        scale for r in records if (scale := (r.samples.sampler or {}).get("guidance_scale", guidance_scale)) is not None
+    ]
     seconds = [s for record in records if (s := record.timing.training_seconds) is not None]
     return {
         "sampler": sampler.get("sampler"),
         "steps": sampler.get("steps"),
         "network_evaluations": first.samples.network_evaluations,
-        "guidance": sampler.get("guidance_scale"),
+        "guidance": scales[0] if len(set(scales)) == 1 else " / ".join(f"{scale:g}" for scale in scales) or None,
+        "guidance_chosen_by": _chosen_by(first, guidance_scale),
         "clip_x0": sampler.get("clip_x0"),
         "images_seen": None if first.training is None else first.training.images_seen,
         "parameters": first.method.facts.get("network_parameters"),
@@ -30,15 +36,22 @@ def how_made(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def row_made(entry: Entry) -> dict[str, Any]:
+    """The same of a board's row."""
+    return how_made(list(entry.records.values()), entry.submission.metadata.guidance_scale)
+
+
 def in_words(made: dict[str, Any]) -> str:
     """The same in one short line; "made elsewhere" where a record says nothing of it."""
-    if made["sampler"] is None and made["images_seen"] is None:
-        return "made elsewhere"
     words = []
+    if made["sampler"] is None and made["images_seen"] is None:
+        words.append("made elsewhere")
     if made["sampler"] is not None:
         clip = ", clipped" if made["clip_x0"] else ""
         words.append(f"{made['sampler']} {made['steps']} steps ({made['network_evaluations']} evaluations{clip})")
-        words.append(f"guidance {made['guidance']:g}")
+    if made["guidance"] is not None:
+        scale = made["guidance"] if isinstance(made["guidance"], str) else f"{made['guidance']:g}"
+        words.append(f"guidance {scale}" + _BY.get(made["guidance_chosen_by"], ""))
     if made["images_seen"] is not None:
         words.append(f"{_short(made['images_seen'])} images seen")
     if isinstance(made["parameters"], int):
@@ -46,6 +59,17 @@ def in_words(made: dict[str, Any]) -> str:
     if made["training_seconds"] is not None:
         words.append(f"{made['training_seconds']:,} s on {made['device']}")
     return "; ".join(words)
+
+
+_BY = {"protocol": ", chosen by the protocol", "submitter": ", chosen by the submitter"}
+
+
+def _chosen_by(record: Record, guidance_scale: float | None) -> str | None:
+    if record.guidance is not None:
+        return "protocol"
+    if record.samples.sampler is not None:
+        return "configuration"
+    return None if guidance_scale is None else "submitter"
 
 
 def _short(count: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ltgen_bench.leaderboard.markdown import markdown_table
 from ltgen_bench.leaderboard.published import Publication, PublishedRow
-from ltgen_bench.leaderboard.tables import GENERATED, MISSING, markdown_table
+from ltgen_bench.leaderboard.tables import GENERATED, MISSING
 from ltgen_bench.leaderboard.text import markdown
 
 TITLES = {

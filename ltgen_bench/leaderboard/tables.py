@@ -6,13 +6,14 @@ from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
-import tabulate as tabulate_module
 
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board
 from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, RANKED_BY, Column, shown_columns
 from ltgen_bench.leaderboard.comparison import MOST_SEEDS_ASKED, Difference
-from ltgen_bench.leaderboard.how import how_made, in_words
+from ltgen_bench.leaderboard.guidance import guidance_section
+from ltgen_bench.leaderboard.how import in_words, row_made
+from ltgen_bench.leaderboard.markdown import markdown_table
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
 from ltgen_bench.leaderboard.reference_rows import MEMORISER, reference_rows_path
 
@@ -81,7 +82,7 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
         for end, value in zip(("low", "high"), seed_intervals(ordered, column.key), strict=True):
             table[f"{column.key}.{end}"] = list(value)
     rows_added: list[dict[str, object]] = []
-    made = [how_made(list(row.entry.records.values())) for row in ordered]
+    made = [row_made(row.entry) for row in ordered]
     for key in made[0]:
         table[f"how.{key}"] = [one[key] for one in made]
     frame = pd.DataFrame(table).astype({"rank": "Int64", "best_rank": "Int64", "worst_rank": "Int64"})
@@ -203,7 +204,7 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
         table[column.named(board.fid_label)] = [
             cell.replace("±", r"$\pm$") if escape is text.latex else cell for cell in cells
         ]
-    table["How"] = [escape(in_words(how_made(list(row.entry.records.values())))) for row in ordered]
+    table["How"] = [escape(in_words(row_made(row.entry))) for row in ordered]
     table["How"] += [escape(reference.how) for reference in board.references]
     return pd.DataFrame(table)
 
@@ -233,18 +234,6 @@ def is_beaten(board: Board, row: Row) -> bool:
     return memoriser is not None and mean is not None and mean >= memoriser
 
 
-def markdown_table(frame: pd.DataFrame, left: tuple[str, ...]) -> str:
-    """A frame of escaped strings as a Markdown table; the same bytes with and without tabulate's optional wcwidth."""
-    shown = frame.set_axis([name if name in left else text.markdown(name) for name in frame.columns], axis=1)
-    wide, tabulate_module.WIDE_CHARS_MODE = tabulate_module.WIDE_CHARS_MODE, False
-    try:
-        align = tuple("left" if name in left else "right" for name in frame.columns)
-        table: str = shown.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align)
-    finally:
-        tabulate_module.WIDE_CHARS_MODE = wide
-    return table
-
-
 def board_files(board: Board, published: str) -> dict[Path, str]:
     """The three files of a board, by their path in `tables/`; `published` is the section of reported numbers."""
     ordered = rows(board)
@@ -260,7 +249,6 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
     record = board.record
     dataset, protocol = record.dataset, record.protocol
     counts = dataset.class_counts
-    unranked = [row for row in ordered if row.rank is None]
     parts = [
         f"# {text.markdown(board.dataset)}, protocol {text.markdown(board.protocol)}",
         f"<!-- {GENERATED} -->",
@@ -271,25 +259,9 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
             f"manifolds {text.markdown(protocol.manifold_extractor)} with k = {protocol.neighbours}. "
             f"Protocol hash `{record.protocol_hash}`."
         ),
+        *_one_scale(board),
         board_markdown(board, ordered),
-        (
-            "Mean ± standard deviation over n seeds. "
-            f"↓: lower is better, ↑: higher is better. Ordered by mean {text.markdown(board.fid_label)}; a rank like "
-            "1–4 says that the noise of the seeds leaves these ranks open. **Bold**: best among ranked rows, in the "
-            "columns whose numbers mean better on their own. "
-            + (
-                "Rows without a rank are not verified, have fewer than three seeds, are unconditional or ignore their "
-                "labels. "
-                if unranked
-                else ""
-            )
-            + (
-                f"Reference rows are never ranked; {MARK}: copies of the training set are as near to the reference. "
-                if board.references
-                else ""
-            )
-            + f"[How to read this](../README.md). The same as [CSV]({board.slug}.csv) and [LaTeX]({board.slug}.tex)."
-        ),
+        _legend(board, ordered),
     ]
     if differences := differences_markdown(board, ordered):
         parts += [
@@ -302,21 +274,60 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
                 "*Within noise*: other seeds could turn the order round."
             ),
         ]
-    if controls := controls_markdown(board, ordered):
-        size = board.controls[0].submission.first.dataset
-        parts += [
-            "## How much of the gap is which classes are rare?",
-            controls,
-            (
-                f"The control is trained on {size.class_counts[0]:,} images of every class, as many as the tail's "
-                f"classes have on average, and measured in the same groups ({text.markdown(size.name)}). A gap that it "
-                "has too says which classes are hard."
-            ),
-        ]
+    parts += _control_section(board, ordered)
+    parts += guidance_section(board, ordered)
     parts += ["## The methods", "\n".join(_about(row) for row in ordered)]
     if published:
         parts += [published]
     return "\n\n".join(parts) + "\n"
+
+
+def _one_scale(board: Board) -> list[str]:
+    """What a reader of a table without a choice of guidance has to know first."""
+    if board.record.protocol.selects_guidance:
+        return []
+    return [
+        "**Methods stand at one fixed scale of guidance or at their papers' scales** (How), which favours whoever is "
+        "at its best there. Protocols of version 2 choose the scale for every method by one rule."
+    ]
+
+
+def _legend(board: Board, ordered: list[Row]) -> str:
+    unranked = any(row.rank is None for row in ordered)
+    return (
+        "Mean ± standard deviation over n seeds. "
+        f"↓: lower is better, ↑: higher is better. Ordered by mean {text.markdown(board.fid_label)}; a rank like "
+        "1–4 says that the noise of the seeds leaves these ranks open. **Bold**: best among ranked rows, in the "
+        "columns whose numbers mean better on their own. "
+        + (
+            "Rows without a rank are not verified, have fewer than three seeds, are unconditional or ignore their "
+            "labels. "
+            if unranked
+            else ""
+        )
+        + (
+            f"Reference rows are never ranked; {MARK}: copies of the training set are as near to the reference. "
+            if board.references
+            else ""
+        )
+        + f"[How to read this](../README.md). The same as [CSV]({board.slug}.csv) and [LaTeX]({board.slug}.tex)."
+    )
+
+
+def _control_section(board: Board, ordered: list[Row]) -> list[str]:
+    controls = controls_markdown(board, ordered)
+    if not controls:
+        return []
+    control = board.controls[0].submission.first.dataset
+    return [
+        "## How much of the gap is which classes are rare?",
+        controls,
+        (
+            f"The control is trained on {control.class_counts[0]:,} images of every class, as many as the tail's "
+            f"classes have on average, and measured in the same groups ({text.markdown(control.name)}). A gap that it "
+            "has too says which classes are hard."
+        ),
+    ]
 
 
 def suspected_copies(row: Row) -> str:

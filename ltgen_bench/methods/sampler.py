@@ -23,6 +23,7 @@ def sample_diffusion(method: DiffusionModel, labels: Tensor, seeds: Sequence[int
     """Draw images from a diffusion method's network: labels int64 (B,), B seeds -> uint8 (B, C, H, W) on the device."""
     config = method.run.sampling
     assert config.sampler is not None  # filled by `runs.resolve`
+    assert config.guidance_scale is not None  # filled by the run's stages
     sampler = SAMPLERS[config.sampler]
     if config.sampler is SamplerName.DDIM:
         sampler = functools.partial(sampler, eta=config.eta)  # type: ignore[call-arg]

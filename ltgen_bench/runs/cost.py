@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltgen_bench.core.devices import autocast, cpu_threads, memory_errors, resolve_device
+from ltgen_bench.evaluation.guidance_rule import most_selection_cost
 from ltgen_bench.methods import NO_LABEL, DiffusionMethod
 from ltgen_bench.runs.resolve import ResolvedRun
 
@@ -34,6 +35,10 @@ def estimate_cost(resolved: ResolvedRun) -> dict[str, Any]:
     parameters = method.facts()["network_parameters"]
     with cpu_threads(config.execution.threads), memory_errors("the network does not fit this device"):
         flops, step_seconds, call_seconds = _trial(method, device)
+    if config.sampling.guidance_scale is None:
+        selection = most_selection_cost(config.protocol, config.sampling.steps or 0)
+        cost["guidance_selection_network_evaluations"] = selection
+        cost["guidance_selection_hours_here"] = round(call_seconds * selection / 3600, 3)
     cost |= {
         "parameters": parameters,
         # weights, gradients, two Adam moments and EMA, all float32; activations come on top

@@ -31,6 +31,7 @@ class RunFolder:
         self.model = self.checkpoints / model_file
         self.samples = self.path / "samples" / "samples.npz"
         self.samples_note = self.path / "samples" / "samples.json"
+        self.guidance = self.path / "guidance.json"  # the scales that were tried
         self.record = self.path / "record.json"
         self.figures = self.path / "figures"
 

@@ -17,7 +17,7 @@ from ltgen_bench.core.distributed import World, join_world
 from ltgen_bench.core.errors import ConfigError, PluginError
 from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.progress import Progress, TerminalProgress
-from ltgen_bench.core.storage import read_json_object, sha256_file, sha256_json, write_json
+from ltgen_bench.core.storage import read_json_object, write_json
 from ltgen_bench.evaluation.assemble import assemble_record
 from ltgen_bench.evaluation.evaluate import Evaluation, Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
@@ -25,12 +25,13 @@ from ltgen_bench.evaluation.provenance import environment
 from ltgen_bench.evaluation.record import MethodPart, Record, TrainingPart
 from ltgen_bench.evaluation.record_files import read_record, write_record
 from ltgen_bench.evaluation.report import write_figures
-from ltgen_bench.evaluation.samples import Samples, read_samples
+from ltgen_bench.evaluation.samples import Samples
 from ltgen_bench.features import weights_sha256
 from ltgen_bench.methods import DiffusionMethod, FitContext, Method
 from ltgen_bench.runs.folder import RunFolder, run_path
+from ltgen_bench.runs.guidance import Judge
 from ltgen_bench.runs.resolve import ResolvedRun
-from ltgen_bench.runs.sampling import sample_to_file
+from ltgen_bench.runs.sampling_stage import SamplingStage
 from ltgen_bench.runs.trained_models import adopt_trained, load_trained, save_trained
 
 
@@ -47,6 +48,11 @@ class Run:
     def config(self) -> RunConfig:
         """The resolved configuration."""
         return self.resolved.config
+
+    @property
+    def draws(self) -> SamplingStage:
+        """What draws samples from the trained model."""
+        return SamplingStage(self.config, self.folder, self.progress)
 
     @classmethod
     def at(
@@ -74,7 +80,8 @@ class Run:
                 return finished
             with cpu_threads(self.config.execution.threads):
                 method = self.train(world)
-                samples = self.sample(method, world)
+                self.draws.choose_guidance(method, world, self._judge)
+                samples = self.draws.sample(method, world)
                 record = self.evaluate(samples, method) if world.is_main else None
             world.barrier()
             return record or read_record(self.folder.record)
@@ -102,13 +109,14 @@ class Run:
         """Draw samples from a trained run to `out`; returns the file and its samples' sha256."""
         count = count or self.config.protocol.samples
         seed = self.config.seed if seed is None else seed
-        key = self._samples_key(count, seed)
+        sampling = self.draws.sampling
+        key = self.draws.samples_key(count, seed, sampling)
         path = out or self.folder.path / "samples" / f"{key}.npz"
         world = join_world()
         device = resolve_device(self.config.execution.device, world.local_rank)
         with cpu_threads(self.config.execution.threads), self._author_errors():
             method = load_trained(self.resolved, self.folder, device)
-            samples = self._draw(method, path, count, seed, key, world)
+            samples = self.draws.draw(method, path, count, seed, key, world, sampling)
         return path, samples.sha256()
 
     @contextlib.contextmanager
@@ -147,56 +155,19 @@ class Run:
             world.barrier()
         return load_trained(self.resolved, self.folder, device)
 
-    def sample(self, method: Method, world: World) -> Samples:
-        """The protocol's number of samples, drawn or read from an earlier start."""
-        count, seed = self.config.protocol.samples, self.config.seed
-        key = self._samples_key(count, seed)
-        note = read_json_object(self.folder.samples_note)
-        if note is not None and note.get("key") == key and self.folder.samples.exists():
-            samples = read_samples(self.folder.samples, labelled=self.config.sampling.labelled)
-            if samples.sha256() == note.get("sha256"):
-                return samples
-            self.progress.say(f"{self.folder.samples} is not what was drawn; drawing it again")
-        started = time.monotonic()
-        samples = self._draw(method, self.folder.samples, count, seed, key, world)
-        if world.is_main:
-            seconds = time.monotonic() - started
-            write_json(self.folder.samples_note, {"key": key, "sha256": samples.sha256(), "seconds": round(seconds, 3)})
-        return samples
+    def _evaluator(self) -> Evaluator:
+        execution = self.config.execution
+        device = resolve_device(execution.device)
+        return Evaluator(self.places, device, execution.evaluation_batch_size, self.progress)
 
-    def _draw(self, method: Method, path: Path, count: int, seed: int, key: str, world: World) -> Samples:
-        return sample_to_file(
-            method,
-            path,
-            count=count,
-            seed=seed,
-            key=key,
-            batch_size=self.config.execution.sampling_batch_size,
-            labelled=self.config.sampling.labelled,
-            label_policy=self.config.protocol.label_policy,
-            progress=self.progress if world.is_main else None,
-            world=world,
-        )
-
-    def _samples_key(self, count: int, seed: int) -> str:
-        """What the samples depend on: the weights, the sampler, how many, which seed."""
-        value = {
-            "model": sha256_file(self.folder.model),
-            "sampling": self.config.sampling.model_dump(mode="json"),
-            "count": count,
-            "seed": seed,
-        }
-        if self.config.protocol.label_policy != "uniform":
-            value["labels"] = self.config.protocol.label_policy
-        return sha256_json(value)[:16]
+    def _judge(self) -> Judge:
+        return self._evaluator().judge(self.resolved.dataset, self.config.protocol)
 
     def evaluate(self, samples: Samples, method: Method) -> Record:
         """Measure the samples, write figures and the record."""
         started = time.monotonic()
-        execution = self.config.execution
-        device = resolve_device(execution.device)
-        evaluator = Evaluator(self.places, device, execution.evaluation_batch_size, self.progress)
-        evaluation = evaluator.measure(samples, self.resolved.dataset, self.config.protocol)
+        evaluation = self._evaluator().measure(samples, self.resolved.dataset, self.config.protocol)
+        device = resolve_device(self.config.execution.device)
         record = self._record(evaluation, method, device, time.monotonic() - started)
         write_figures(self.folder.figures, record, samples, self.resolved.dataset.train())
         write_record(self.folder.record, record)
@@ -204,7 +175,7 @@ class Run:
 
     def _record(self, evaluation: Evaluation, method: Method, device: torch.device, seconds: float) -> Record:
         stats, config = self.folder.read_stats(), self.config
-        training = None
+        training, chosen = None, config.sampling.guidance_scale is None
         if is_diffusion := isinstance(method, DiffusionMethod):  # another model has no steps and no sampler of ours
             training = TrainingPart(
                 steps=config.training.steps,
@@ -226,8 +197,10 @@ class Run:
             environment(device),
             seed=config.seed,
             training=training,
-            sampling=config.sampling if is_diffusion else None,
+            sampling=self.draws.sampling if is_diffusion else None,
+            guidance=self.draws.guidance() if chosen else None,
             seconds={
+                "guidance": self.draws.guidance_file().seconds() if chosen else None,
                 "training": round(sum(row.get("seconds", 0.0) for row in stats), 3) if stats else None,
                 "sampling": note.get("seconds"),
                 "evaluation": round(seconds, 3),

@@ -70,31 +70,21 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     # A method's own defaults become visible, and enter the hash, like everything else.
     merged["method"] = build(method_class.Config, merged["method"], "method").model_dump(mode="json")
     config: RunConfig = build(RunConfig, merged)
-    protocol = config.protocol
-    steps = config.sampling.steps or protocol.sampler_steps
-    sampling = {
-        "sampler": config.sampling.sampler or protocol.sampler,
-        "steps": steps,
-        "clip_x0": protocol.clip_x0 if config.sampling.clip_x0 is None else config.sampling.clip_x0,
-    }
-    config = config.model_copy(update={"sampling": config.sampling.model_copy(update=sampling)})
-    notes: tuple[str, ...] = ()
-    if issubclass(method_class, DiffusionMethod) and config.sampling.departs_from(protocol):
-        own_sampler = {"sampler": sampling["sampler"], "sampler_steps": steps, "clip_x0": sampling["clip_x0"]}
-        config = config.model_copy(update={"protocol": protocol.customised(**own_sampler)})
-        notes += (
-            f"the sampler is not the one that protocol {protocol.name} fixes ({protocol.sampler}, "
-            f"{protocol.sampler_steps} steps, clip_x0 {str(protocol.clip_x0).lower()}): the run is recorded as "
-            f"{config.protocol.name} and enters no shared table",
+    is_diffusion = issubclass(method_class, DiffusionMethod)
+    config, notes = _with_scale(config, user, is_diffusion)
+    config, more = _with_sampler(config, is_diffusion)
+    notes += more
+    if (config.sampling.steps or 0) > config.diffusion.timesteps:
+        raise ConfigError(
+            f"sampling.steps {config.sampling.steps} is more than diffusion.timesteps {config.diffusion.timesteps}"
         )
-    if steps > config.diffusion.timesteps:
-        raise ConfigError(f"sampling.steps {steps} is more than diffusion.timesteps {config.diffusion.timesteps}")
+    scale = config.sampling.guidance_scale
     if not own_recipe and method_class.has_recipes(method_name):
         notes += (
             f"no recipe for {method_name} on {dataset.name}: settings are those for {dataset.image_shape[1]} px and "
-            f"your own, guidance {config.sampling.guidance_scale:g}",
+            f"your own, guidance {'chosen by the protocol' if scale is None else format(scale, 'g')}",
         )
-    _check_sampling(config, issubclass(method_class, DiffusionMethod))
+    _check_sampling(config, is_diffusion)
     return ResolvedRun(config, dataset, method_class, notes, plugin_code_sha256(method_class))
 
 
@@ -102,6 +92,50 @@ def _first_recipe(find: Callable[[str], dict[str, Any]], dataset: Dataset, optio
     """The recipe for a data set, or else for the one that it is a version of: `cifar10lt-0.02` is a `cifar10lt`."""
     names = (dataset.name, options.name, options.name.rpartition("-")[0])
     return next((recipe for name in names if name and (recipe := find(name))), {})
+
+
+def _with_scale(config: RunConfig, user: Mapping[str, Any], is_diffusion: bool) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration with its scale of guidance: None where the protocol chooses it, which no recipe may do then.
+
+    Whoever chooses it himself leaves the protocol; where there is nothing to guide, it is 0.
+    """
+    protocol, sampling = config.protocol, config.sampling
+    possible = guided(config, is_diffusion)
+    given = user.get("sampling", {}).get("guidance_scale")
+    if protocol.selects_guidance and given is not None and possible:
+        config = config.model_copy(update={"protocol": protocol.without_selection()})
+        note = (
+            f"protocol {protocol.name} chooses the guidance scale itself, and you chose {given}: the run is recorded "
+            f"as {config.protocol.name} and enters no shared table"
+        )
+        return config, (note,)
+    scale: float | None = sampling.guidance_scale or 0.0
+    if protocol.selects_guidance and given is None:  # a recipe's scale is that of its paper
+        scale = None if possible else 0.0
+    return config.model_copy(update={"sampling": sampling.model_copy(update={"guidance_scale": scale})}), ()
+
+
+def _with_sampler(config: RunConfig, is_diffusion: bool) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration with the protocol's sampler, or under a custom protocol where another one was asked for."""
+    protocol, own = config.protocol, config.sampling
+    sampler, steps = own.sampler or protocol.sampler, own.steps or protocol.sampler_steps
+    clip = protocol.clip_x0 if own.clip_x0 is None else own.clip_x0
+    sampling = own.model_copy(update={"sampler": sampler, "steps": steps, "clip_x0": clip})
+    config = config.model_copy(update={"sampling": sampling})
+    if not (is_diffusion and sampling.departs_from(protocol)):
+        return config, ()
+    custom = protocol.customised(sampler=sampler, sampler_steps=steps, clip_x0=clip)
+    note = (
+        f"the sampler is not the one that protocol {protocol.name} fixes ({protocol.sampler}, "
+        f"{protocol.sampler_steps} steps, clip_x0 {str(protocol.clip_x0).lower()}): the run is recorded as "
+        f"{custom.name} and enters no shared table"
+    )
+    return config.model_copy(update={"protocol": custom}), (note,)
+
+
+def guided(config: RunConfig, is_diffusion: bool) -> bool:
+    """Whether a model can be guided: it is a diffusion model that is sampled by class and was trained without too."""
+    return is_diffusion and config.sampling.labelled and 0 < config.training.label_drop < 1
 
 
 def _check_sampling(config: RunConfig, is_diffusion: bool) -> None:

@@ -50,7 +50,7 @@ class Digits(Dataset):
             self.control = f"digits-{tail_size(self.class_counts, self.groups)}{cut.suffix}"
         self.reference = ReferenceInfo("digits-all", manifest.train_counts, "all 1,797 images of the source")
         self.horizontal_flip = False  # a mirrored 2 is not a digit
-        self.default_protocol = "digits-1k.v1"
+        self.default_protocol = "digits-1k.v2"
         self.licence, self.citation = manifest.licence, manifest.citation
         self.manifest_name, self.index_rule = manifest.name, manifest.index_rule
         if cut.seed:

@@ -96,14 +96,7 @@ class Folder(Dataset):
         self.class_counts = self._counts(self._indices)
 
         own_cut = Cut(cut.order, 0 if cut.seed == split_seed else cut.seed)  # what the split seed does not say
-        self.name = "-".join(
-            [f"folder-{slug(path)}"]
-            + ([f"pareto{suffix(pareto_alpha)}"] if pareto_alpha is not None else [])
-            + ([suffix(imbalance)] if imbalance is not None else [])
-            + ([str(per_class)] if per_class is not None else [])
-            + ([f"{image_size}px"] if image_size is not None else [])
-        )
-        self.name += own_cut.suffix
+        self.name = _name(path, imbalance, per_class, pareto_alpha, image_size) + own_cut.suffix
         self.title = f"images in {plain(path)}{own_cut.words}"
         order = cut.head_to_tail(len(self.class_names))
         head_to_tail = sorted(order, key=lambda i: -self.class_counts[i])
@@ -115,7 +108,7 @@ class Folder(Dataset):
         )
         self.index_rule = "as they are" if len(self._indices) == len(rest) else f"shared index rule, seed {cut.seed}"
         self.horizontal_flip = True
-        self.default_protocol = "images-50k.v1"
+        self.default_protocol = "images-50k.v2"
         self.licence = "that of the images in the folder"
         self.citation = ""
 
@@ -171,6 +164,19 @@ def slug(path: Path) -> str:
     resolved = path.resolve()
     names = [resolved.parent.name, resolved.name] if resolved.name.lower() in _PLAIN_NAMES else [resolved.name]
     return "-".join(part for name in names if (part := re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"))) or "images"
+
+
+def _name(
+    path: Path, imbalance: float | None, per_class: int | None, pareto_alpha: float | None, image_size: int | None
+) -> str:
+    """The canonical name without what another cut adds."""
+    return "-".join(
+        [f"folder-{slug(path)}"]
+        + ([f"pareto{suffix(pareto_alpha)}"] if pareto_alpha is not None else [])
+        + ([suffix(imbalance)] if imbalance is not None else [])
+        + ([str(per_class)] if per_class is not None else [])
+        + ([f"{image_size}px"] if image_size is not None else [])
+    )
 
 
 def _labels(classes: ClassFiles, order: tuple[str, ...]) -> Labels:

@@ -14,7 +14,7 @@ from ltgen_bench.evaluation.report.tables import number
 from ltgen_bench.leaderboard.build import recipe_toml
 from ltgen_bench.leaderboard.collect import Board, Entry
 from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, Column, shown_columns
-from ltgen_bench.leaderboard.how import how_made, in_words
+from ltgen_bench.leaderboard.how import in_words, row_made
 from ltgen_bench.leaderboard.published import PublishedRow
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
 from ltgen_bench.leaderboard.reported import cells_of, conflicts, origins
@@ -86,7 +86,7 @@ def board_context(board: Board) -> dict[str, Any]:
             beaten=is_beaten(board, row),
             difference=_difference(board, row, first),
             copies=suspected_copies(row),
-            how=in_words(how_made(list(row.entry.records.values()))),
+            how=in_words(row_made(row.entry)),
         )
         for row in ordered
     ]

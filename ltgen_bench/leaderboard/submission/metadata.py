@@ -45,12 +45,16 @@ class SubmissionMetadata(BaseModel):
     code_url: Url = ""
     submitter: Line = ""
     note: Line = ""
+    # of samples made elsewhere: w in eps_c + w (eps_c - eps_u), which is the `cfg_scale` of ADM, DiT and diffusers - 1
+    guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
     seeds_run: Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS)]
     declaration: Declaration
 
     def to_toml(self) -> str:
         """The metadata as a TOML file; empty fields are left out."""
-        return tomli_w.dumps({key: value for key, value in self.model_dump(mode="json").items() if value != ""})
+        return tomli_w.dumps(
+            {key: value for key, value in self.model_dump(mode="json").items() if value not in ("", None)}
+        )
 
 
 def parse_metadata(data: bytes, source: str) -> SubmissionMetadata:
