@@ -24,7 +24,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @offers(
-    "sources method_name seeds_run paper paper_url code_url submitter note out leaderboards dataset imbalance protocol "
+    "sources method_name seeds_run paper paper_url code_url submitter note guidance_scale out leaderboards dataset imbalance protocol "
     "runs_dir data_root weights device as_json quiet"
 )
 def submit(
@@ -42,6 +42,14 @@ def submit(
     code_url: Annotated[str, typer.Option(help="https://...")] = "",
     submitter: Annotated[str, typer.Option(help="Who hands it in.")] = "",
     note: Annotated[str, typer.Option(help="What a reader should know, in one line.")] = "",
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Of samples made elsewhere: w in eps_c + w (eps_c - eps_u), which is the cfg_scale of ADM, DiT and "
+            "diffusers minus 1.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Default: LEADERBOARDS/records/DATASET/METHOD-NAME.")
     ] = None,
@@ -64,6 +72,7 @@ def submit(
             "code_url": code_url,
             "submitter": submitter,
             "note": note,
+            "guidance_scale": guidance_scale,
             "seeds_run": seeds,
             "declaration": DECLARATION,
         },

@@ -44,7 +44,7 @@ SMALL: dict[str, Any] = {
         "compile": False,
         "channels_last": False,
     },
-    "sampling": {"steps": 3, "clip_x0": True},
+    "sampling": {"steps": 3, "clip_x0": True, "guidance_scale": 0.0},
 }
 
 

@@ -38,8 +38,8 @@ def test_run_from_nothing_to_a_record(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("run", *QUICK_OPTIONS, "--json")
     assert code == 0, err
     record = json.loads(out)
-    assert record["protocol"]["name"] == "digits-1k.v1+custom"
-    assert record["extractors"]["features"]["label"] == "FD[digits-cnn]"
+    assert record["protocol"]["name"] == "digits-1k.v2+custom"
+    assert record["extractors"]["features"]["label"] == "FD[digits-cnn-unseen]"
     assert record["samples"]["count"] == 40
     assert record["training"] == {"steps": 12, "images_seen": 192, "final_losses": record["training"]["final_losses"]}
     folder = next((tmp_path / "runs" / "digits-lt" / "ddpm").iterdir())
@@ -57,7 +57,12 @@ def test_run_from_nothing_to_a_record(cli: Cli, tmp_path: Path) -> None:
 
     # the human form names the files and shows the groups
     _, out, _ = cli("run", *QUICK_OPTIONS)
-    for part in ("FD[digits-cnn]", "head (many)", "tail (few)", str(folder.relative_to(tmp_path) / "record.json")):
+    for part in (
+        "FD[digits-cnn-unseen]",
+        "head (many)",
+        "tail (few)",
+        str(folder.relative_to(tmp_path) / "record.json"),
+    ):
         assert part in out
 
     # validate takes it, and notices one changed digit
@@ -154,7 +159,7 @@ def test_a_class_without_samples_is_null_and_said(cli: Cli, tmp_path: Path) -> N
     reference = load_dataset(DatasetConfig(name="digits-lt"), tmp_path / "data").reference_set()
     chosen = np.flatnonzero(reference.labels != 7)[:300]
     np.savez("s.npz", arr_0=reference.images[chosen].transpose(0, 2, 3, 1), labels=reference.labels[chosen])
-    code, out, _ = cli("evaluate", "s.npz", "--dataset", "digits-lt", "--json")
+    code, out, _ = cli("evaluate", "s.npz", "--dataset", "digits-lt", "-p", "digits-1k.v1", "--json")
     assert code == 0
     metrics = json.loads(out)["metrics"]
     assert metrics["per_class"]["n_generated"][7] == 0

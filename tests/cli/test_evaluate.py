@@ -111,7 +111,7 @@ def test_a_variant_on_top_of_a_complete_configuration_is_refused(cli: Cli, run_f
     ("weights", "part"),
     [
         ("digit-cnn", "unknown feature extractor 'digit-cnn'; did you mean 'digits-cnn'?"),
-        ("vgg16-fc2", "weights of vgg16-fc2 are given (w.pth) and protocol digits-1k.v1 uses digits-cnn; leave"),
+        ("vgg16-fc2", "weights of vgg16-fc2 are given (w.pth) and protocol digits-1k.v2 uses digits-cnn-unseen; leave"),
     ],
 )
 def test_weights_that_nothing_would_use(cli: Cli, tmp_path: Path, weights: str, part: str) -> None:
@@ -139,14 +139,15 @@ def test_the_threads_that_are_asked_for(cli: Cli, run_folder: Path, threads: int
 
 
 def test_a_finished_run_is_not_passed_off_as_measured_with_other_weights(cli: Cli, tmp_path: Path) -> None:
+    quick = [*QUICK_OPTIONS, "--protocol", "digits-1k.v1", "--quiet"]
     weights = ["--weights", f"digits-cnn={other_weights(tmp_path / 'mine.safetensors')}"]
-    code, _, err = cli("run", *QUICK_OPTIONS, "--quiet")
+    code, _, err = cli("run", *quick)
     assert code == 0, err
     (file,) = tmp_path.rglob("record.json")
     folder, before = file.parent, file.read_bytes()
-    line = refused(cli("run", *QUICK_OPTIONS, *weights, "--quiet"))
+    line = refused(cli("run", *quick, *weights))
     assert "was measured with other weights of digits-cnn (sha256 b1360775b603..., and not" in line
-    assert cli("run", *QUICK_OPTIONS, "--quiet")[0] == 0
+    assert cli("run", *quick)[0] == 0
     # what the line proposes
     assert f"'ltgen-bench evaluate {folder.relative_to(tmp_path)}'" in line
     new, old = evaluated(cli, folder, *weights), json.loads(before)
@@ -166,7 +167,7 @@ def test_a_data_root_that_cannot_be_written_is_a_warning(cli: Cli, run_folder: P
 def test_no_evaluation_writes_over_another(cli: Cli, tmp_path: Path) -> None:
     write_samples(tmp_path / "s.npz", some_samples())
     weights = other_weights(tmp_path / "mine.safetensors")
-    command = ["s.npz", "-d", "digits-lt", "--set", "protocol.prd_runs=1"]
+    command = ["s.npz", "-d", "digits-lt", "-p", "digits-1k.v1", "--set", "protocol.prd_runs=1"]
     evaluated(cli, *command)
     (first,) = tmp_path.rglob("record.json")
     before = first.read_bytes()

@@ -32,7 +32,7 @@ def test_digits_lt_facts():
     assert data.total == 405
     assert data.image_shape == (1, 8, 8)
     assert data.class_names == tuple("0123456789")
-    assert (data.horizontal_flip, data.default_protocol) == (False, "digits-1k.v1")
+    assert (data.horizontal_flip, data.default_protocol) == (False, "digits-1k.v2")
     assert data.missing_files() == []
     train = data.train()
     assert tuple(train.counts(10)) == data.class_counts

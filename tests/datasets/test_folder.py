@@ -64,7 +64,7 @@ def test_own_imbalance_and_split(pets):
     assert data.total == 34
     assert data.image_shape == (3, 6, 6)
     assert data.groups.as_dict() == {"many": (0, 1), "medium": (2,), "few": (3,)}
-    assert data.default_protocol == "images-50k.v1"
+    assert data.default_protocol == "images-50k.v2"
     assert data.missing_files() == []
     files = [f for name in data.class_names for f in sorted((pets / name).iterdir())]
     train = data.train()

@@ -55,7 +55,19 @@ def test_an_extractor_from_a_file(cli: Cli, tmp_path: Path, monkeypatch: pytest.
     random = np.random.default_rng(0)
     images = (load_digits().images[:200, ..., None] * random.uniform(8, 15, (200, 1, 1, 1))).astype(np.uint8)
     np.savez(tmp_path / "s.npz", arr_0=images, labels=np.arange(200) % 10)
-    options = ["s.npz", "-d", "digits-lt", "--features", "two-means", "--json", "-q", "--set", "protocol.prd_runs=1"]
+    options = [
+        "s.npz",
+        "-d",
+        "digits-lt",
+        "-p",
+        "digits-1k.v1",
+        "--features",
+        "two-means",
+        "--json",
+        "-q",
+        "--set",
+        "protocol.prd_runs=1",
+    ]
     assert "two-means" in refused(cli("evaluate", *options))
     code, out, err = cli(
         "evaluate", *options, "--plugin", "mine.py", "--weights", f"two-means={tmp_path / 'mine.safetensors'}"

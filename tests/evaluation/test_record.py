@@ -120,40 +120,40 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 def test_evaluate_in_python(tmp_path: Path) -> None:
     """The reference against itself is the best score there is; channels may come first or last."""
-    places = EvaluationPlaces(tmp_path)
+    first_protocol = {"places": EvaluationPlaces(tmp_path), "protocol": "digits-1k.v1"}
     reference = load_dataset(DatasetConfig(name="digits-lt"), tmp_path).reference_set()
     images, labels = reference.images, reference.labels
-    result = ltgen_bench.evaluate(images, labels, dataset="digits-lt", places=places)
+    result = ltgen_bench.evaluate(images, labels, dataset="digits-lt", **first_protocol)
     assert result.report.fid == pytest.approx(0, abs=1e-6)
     assert result.report.precision == 1.0
     assert result.protocol.name == "digits-1k.v1+custom"
     half = slice(0, 900)
-    last = ltgen_bench.evaluate(images[half].transpose(0, 2, 3, 1), labels[half], dataset="digits-lt", places=places)
-    first = ltgen_bench.evaluate(images[half], labels[half], dataset="digits-lt", places=places)
+    last = ltgen_bench.evaluate(images[half].transpose(0, 2, 3, 1), labels[half], dataset="digits-lt", **first_protocol)
+    first = ltgen_bench.evaluate(images[half], labels[half], dataset="digits-lt", **first_protocol)
     assert last.to_dict() == first.to_dict()
     with pytest.raises(SamplesError, match="images have the dtype float64; they must be uint8"):
-        ltgen_bench.evaluate(images / 255, labels, dataset="digits-lt", places=places)
+        ltgen_bench.evaluate(images / 255, labels, dataset="digits-lt", **first_protocol)
     with pytest.raises(SamplesError, match="1797 images need as many integers"):
-        ltgen_bench.evaluate(images, labels[:5], dataset="digits-lt", places=places)
+        ltgen_bench.evaluate(images, labels[:5], dataset="digits-lt", **first_protocol)
     with pytest.raises(SamplesError, match="are empty"):
-        ltgen_bench.evaluate(images[:0], labels[:0], dataset="digits-lt", places=places)
+        ltgen_bench.evaluate(images[:0], labels[:0], dataset="digits-lt", **first_protocol)
     assert np.shares_memory(images, reference.images)
 
 
 def test_held_out_images_that_are_training_images_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the data set says: a generator that copies is found, with the threshold of the others."""
-    places = EvaluationPlaces(tmp_path)
+    first_protocol = {"places": EvaluationPlaces(tmp_path), "protocol": "digits-1k.v1"}
     data = load_dataset(DatasetConfig(name="digits-lt"), tmp_path)
     train, held_out = data.train(), data.held_out()
     assert held_out is not None
     both = ImageSet(
         np.concatenate([train.images[::10], held_out.images]), np.concatenate([train.labels[::10], held_out.labels])
     )
-    clean = ltgen_bench.evaluate(train.images, train.labels, dataset=data, places=places).report.memorisation
+    clean = ltgen_bench.evaluate(train.images, train.labels, dataset=data, **first_protocol).report.memorisation
     for mixed, expected in ((both, clean), (ImageSet(train.images, train.labels), None)):
         again = load_dataset(DatasetConfig(name="digits-lt"), tmp_path)
         monkeypatch.setattr(type(again), "load_held_out", lambda self, mixed=mixed: mixed)
-        report = ltgen_bench.evaluate(train.images, train.labels, dataset=again, places=places).report
+        report = ltgen_bench.evaluate(train.images, train.labels, dataset=again, **first_protocol).report
         assert report.memorisation is not None
         if expected is None:
             assert report.memorisation["pixels"]["fraction"] is None

@@ -31,6 +31,7 @@ from ltgen_bench.leaderboard.submission.verify import verify_samples
 from ltgen_bench.runs.external import evaluate_external
 from ltgen_bench.runs.resolve import resolve
 
+FIRST = {"dataset": {"name": "digits-lt"}, "protocol": {"name": "digits-1k.v1"}}
 CLEAN = CodePart(version="0.1.0", commit="1" * 40, clean=True)
 
 
@@ -59,7 +60,11 @@ def draw_samples(path: Path, seed: int) -> Path:
 def test_unconditional_samples_are_measured_again_without_their_labels(tmp_path: Path, clean_code) -> None:
     """Labels that the file holds, even impossible ones, are not looked at, and may be changed."""
     file, boards = draw_samples(tmp_path / "0.npz", 0), tmp_path / "leaderboards"
-    layers = {"dataset": {"name": "digits-lt"}, "sampling": {"conditioning": "none", "guidance_scale": 0.0}}
+    layers = {
+        "dataset": {"name": "digits-lt"},
+        "protocol": {"name": "digits-1k.v1"},
+        "sampling": {"conditioning": "none", "guidance_scale": 0.0},
+    }
     places = EvaluationPlaces(tmp_path / "data", {})
     folder, record = evaluate_external(
         read_samples(file, labelled=False), resolve(layers, tmp_path / "data"), places, Progress(), source="0.npz",
@@ -110,7 +115,8 @@ def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_cod
     files = [draw_samples(tmp_path / f"{seed}.npz", seed) for seed in (0, 1)]
     data = ["--data-root", tmp_path / "data", "--quiet"]
     code, out, err = command(
-        monkeypatch, capsys, "submit", *files, "--dataset", "digits-lt", "--seeds-run", "0,1", "--method-name",
+        monkeypatch, capsys, "submit", *files, "--dataset", "digits-lt", "--protocol", "digits-1k.v1",
+        "--seeds-run", "0,1", "--method-name",
         "Noisy copies (ours)", "--paper", "A. Author, A title, 2026", "--leaderboards", boards, "--runs-dir",
         tmp_path / "runs", *data,
     )  # fmt: skip
@@ -158,7 +164,7 @@ def test_what_is_not_in_the_table_is_measured_again_too(tmp_path: Path, clean_co
     file, boards = draw_samples(tmp_path / "0.npz", 0), tmp_path / "leaderboards"
     places = EvaluationPlaces(tmp_path / "data", {})
     run, _ = evaluate_external(
-        read_samples(file), resolve({"dataset": {"name": "digits-lt"}}, tmp_path / "data"), places, Progress(),
+        read_samples(file), resolve(FIRST, tmp_path / "data"), places, Progress(),
         source="0.npz", name="Gan", seed=0, runs_dir=tmp_path / "runs", out=None,
     )  # fmt: skip
     facts = {"method": "Gan", "seeds_run": [0], "declaration": DECLARATION}

@@ -49,6 +49,11 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def learns(key: str) -> bool:
+    """Not so of the keys' biases in attention: a softmax does not see them, and Adam scales up what rounding leaves."""
+    return not key.endswith("attention.key.bias")
+
+
 @pytest.mark.parametrize("title", RUNS)
 def test_two_halves_of_a_batch_equal_the_whole(title: str, two_processes: Path, tmp_path: Path) -> None:
     one = trained(comparison_run(title), tmp_path)
@@ -60,7 +65,7 @@ def test_two_halves_of_a_batch_equal_the_whole(title: str, two_processes: Path, 
     for key in one:
         if key.endswith("/exp_avg"):  # averages of gradients: sums in another order, float32
             torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=2e-6, msg=lambda m, k=key: f"{k}: {m}")
-    for key in (key for key in one if key.startswith("ema.")):
+    for key in (key for key in one if key.startswith("ema.") and learns(key)):
         torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-4)
 
 
@@ -115,7 +120,8 @@ def test_one_process_goes_on_where_two_stopped(title: str, two_processes: Path, 
     whole = make_trainer(run, tmp_path / "whole")
     whole.run()
     whole.train_step()
-    torch.testing.assert_close(trainer.state.ema.state(), whole.state.ema.state(), rtol=0, atol=1e-4)
+    ours, theirs = ({k: v for k, v in t.state.ema.state().items() if learns(k)} for t in (trainer, whole))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_a_batch_must_divide_evenly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
