@@ -24,8 +24,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @offers(
-    "sources method_name seeds_run paper paper_url code_url submitter note guidance_scale out leaderboards dataset imbalance protocol "
-    "runs_dir data_root weights device as_json quiet"
+    "sources method_name seeds_run paper paper_url code_url submitter note guidance_scale out leaderboards "
+    "dataset imbalance protocol runs_dir data_root weights device as_json quiet"
 )
 def submit(
     options: Options,
