@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from ltgen_bench.cli import check_plugin, compare, data, evaluate, factors, inspect, leaderboard, metrics, run, submit
+from ltgen_bench.cli import (
+    check_plugin,
+    compare,
+    data,
+    evaluate,
+    factors,
+    inspect,
+    leaderboard,
+    metrics,
+    run,
+    submit,
+    suite,
+)
 from ltgen_bench.core.errors import UserError
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
@@ -39,6 +51,7 @@ check_plugin.add_commands(app)
 data.add_commands(app)
 submit.add_commands(app)
 leaderboard.add_commands(app)
+suite.add_commands(app)
 
 
 def main() -> None:

@@ -207,4 +207,6 @@ def _readable(key: str, value: Any) -> str:
         while size >= 1024 and unit < 4:
             size, unit = size / 1024, unit + 1
         return f"{size:.1f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
+    if isinstance(value, list):
+        return " to ".join(f"{number:,.3g}" for number in value)
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)

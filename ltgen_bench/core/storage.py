@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import numpy as np
 from ltgen_bench.core.errors import StorageError
 
 LOCK_NAME = ".lock"  # the file in a folder that a process holds while it works there
+_LOCK_ATTEMPTS = 5
 _HASH_BLOCK = 1 << 22  # bytes read at a time
 
 # What reading an archive (`.npz`) raises that is damaged, encrypted or packed in a way that Python does not know.
@@ -107,13 +109,32 @@ def locked_folder(folder: Path, busy: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o666)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StorageError(busy) from None
+        for attempt in range(_LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if attempt + 1 == _LOCK_ATTEMPTS:
+                    raise StorageError(busy) from None
+                time.sleep(0.05)  # `is_locked` holds it for an instant
         yield
     finally:
         os.close(handle)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether some process holds `folder` (`locked_folder`)."""
+    try:
+        handle = os.open(folder / LOCK_NAME, os.O_RDWR)
+    except OSError:
+        return False  # nobody ever held it
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _umask() -> int:
