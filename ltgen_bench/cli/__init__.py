@@ -18,6 +18,7 @@ from ltgen_bench.cli import (
     run,
     submit,
     suite,
+    sweep,
 )
 from ltgen_bench.core.errors import UserError
 
@@ -52,6 +53,7 @@ data.add_commands(app)
 submit.add_commands(app)
 leaderboard.add_commands(app)
 suite.add_commands(app)
+sweep.add_commands(app)
 
 
 def main() -> None:

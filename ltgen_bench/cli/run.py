@@ -49,7 +49,7 @@ def run(
 
         ltgen-bench run --set training.steps=2000 --set sampling.guidance_scale=0.5
     """
-    work = _prepare(replace(options, quiet=options.quiet or dry_run), check=not dry_run)
+    work = prepared(replace(options, quiet=options.quiet or dry_run), check=not dry_run)
     if dry_run:
         _print_plan(work, options.as_json)
         return
@@ -84,7 +84,7 @@ def train(options: Options) -> None:
 
     Example: ltgen-bench train --method ddpm --dataset cifar10lt --set execution.checkpoint_every=5000
     """
-    work = _prepare(options, evaluate=False)
+    work = prepared(options, evaluate=False)
     from ltgen_bench.core.distributed import leave_world
 
     facts = work.train_only()
@@ -123,7 +123,7 @@ def sample(
     for override in options.overrides:
         if not override.startswith(("sampling.", "execution.")):
             raise ConfigError(f"--set {override}: sampling takes the keys sampling.* and execution.* only")
-    work = _prepare(replace(options, config=folder.config, run_dir=run_folder), check=False)
+    work = prepared(replace(options, config=folder.config, run_dir=run_folder), check=False)
     if not work.folder.model.is_file():
         raise CheckpointError(
             f"{run_folder} is not fully trained; continue with: "
@@ -144,8 +144,8 @@ def sample(
         )
 
 
-def _prepare(options: Options, *, check: bool = True, evaluate: bool = True) -> Run:
-    """Resolve the configuration and, with `check`, make sure that everything it needs is there."""
+def prepared(options: Options, *, check: bool = True, evaluate: bool = True) -> Run:
+    """The run that the options describe; with `check`, make sure that everything it needs is there."""
     options.load_plugins()
     from ltgen_bench.runs.pipeline import Run
     from ltgen_bench.runs.preflight import preflight

@@ -155,18 +155,19 @@ class Run:
             world.barrier()
         return load_trained(self.resolved, self.folder, device)
 
-    def _evaluator(self) -> Evaluator:
+    def evaluator(self) -> Evaluator:
+        """What measures samples for this run."""
         execution = self.config.execution
         device = resolve_device(execution.device)
         return Evaluator(self.places, device, execution.evaluation_batch_size, self.progress)
 
     def _judge(self) -> Judge:
-        return self._evaluator().judge(self.resolved.dataset, self.config.protocol)
+        return self.evaluator().judge(self.resolved.dataset, self.config.protocol)
 
     def evaluate(self, samples: Samples, method: Method) -> Record:
         """Measure the samples, write figures and the record."""
         started = time.monotonic()
-        evaluation = self._evaluator().measure(samples, self.resolved.dataset, self.config.protocol)
+        evaluation = self.evaluator().measure(samples, self.resolved.dataset, self.config.protocol)
         device = resolve_device(self.config.execution.device)
         record = self._record(evaluation, method, device, time.monotonic() - started)
         write_figures(self.folder.figures, record, samples, self.resolved.dataset.train())

@@ -144,7 +144,7 @@ PINNED_PROTOCOLS = {
     "cifar-50k.v2": "52a1e556ba5281f5",
     "digits-1k-fixed-budget.v1": "d0992d41d9e01bd5",
     "digits-1k.v1": "2bcc4a9eae1a8aa6",
-    "digits-1k.v2": "13253db4b73e2278",
+    "digits-1k.v2": "577a1ca81c661bb9",
     "images-50k.v1": "abe45dc86a3da8ff",
     "images-50k.v2": "ecb1ad8de9545963",
     "imagenet-lt-50k.v1": "d8982aa39af50761",

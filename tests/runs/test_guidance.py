@@ -152,7 +152,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
     record["protocol"] = record["method"]["config"]["protocol"] = protocol.model_dump(mode="json", exclude_none=True)
     record["method"]["config"]["sampling"]["guidance_scale"] = None
     record["guidance"] = {
-        "guidance_scale": 1.2, "curve": curve, "samples": 1000, "network_evaluations": 1000 * 25 * 13
+        "guidance_scale": 1.2, "curve": curve, "samples": 600, "network_evaluations": 600 * 25 * 13
     }  # fmt: skip
     record["samples"]["sampler"]["guidance_scale"] = 1.2
     record["samples"]["network_evaluations"] = 50

@@ -13,6 +13,7 @@ from ltgen_bench.core.storage import atomic_path
 from ltgen_bench.datasets import ImageSet
 from ltgen_bench.evaluation.record import DatasetPart, Record
 from ltgen_bench.evaluation.report.closest_pairs import closest_pairs_figure
+from ltgen_bench.evaluation.report.curves import curves_figure
 from ltgen_bench.evaluation.report.grid import sample_grid
 from ltgen_bench.evaluation.samples import Samples
 
@@ -46,6 +47,15 @@ def write_figures(folder: Path, record: Record, samples: Samples, training: Imag
     if memorisation:
         figures["closest-pairs.png"] = closest_pairs_figure(
             samples.images, training.images, training.labels, memorisation, dataset.class_names
+        )
+    if record.guidance is not None:
+        figures["guidance.png"] = curves_figure(
+            [point.model_dump() for point in record.guidance.curve],
+            "guidance_scale",
+            title=f"{record.method.title or record.method.name} on {dataset.name}: the choice of guidance",
+            label=record.extractors["features"].label,
+            x_title="w, 0 is off",
+            chosen=record.guidance.guidance_scale,
         )
     written = []
     for name, figure in figures.items():
