@@ -45,9 +45,7 @@ def submit(
     guidance_scale: Annotated[
         float | None,
         typer.Option(
-            help="Of samples made elsewhere: w in eps_c + w (eps_c - eps_u), which is the cfg_scale of ADM, DiT and "
-            "diffusers minus 1.",
-            show_default=False,
+            help="Of samples made elsewhere: w in eps_c + w (eps_c - eps_u), the cfg_scale of ADM, DiT, diffusers - 1."
         ),
     ] = None,
     out: Annotated[

@@ -113,7 +113,7 @@ def parse_suite(text: str, path: Path) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
     whole = _checked(SuiteFile, values, text, path)
-    grids = [_checked(Grid, {**_shared(values), **row}, text, path) for row in whole.rows] or [whole]
+    grids = [_checked(Grid, _row(values, row), text, path) for row in whole.rows] or [whole]
     cells: dict[str, Cell] = {}
     count = sum(_size(grid) for grid in grids)
     if count > MOST_CELLS:
@@ -125,8 +125,12 @@ def parse_suite(text: str, path: Path) -> Suite:
     return Suite(path.stem, whole.title, tuple(cells.values()))
 
 
-def _shared(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in ("title", "rows")}
+def _row(values: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with what it does not say from the file; its settings are added to the file's."""
+    shared = {key: value for key, value in values.items() if key not in ("title", "rows")}
+    own = row.get("set", {})
+    both = {"set": {**shared.get("set", {}), **own}} if isinstance(own, dict) else {}
+    return {**shared, **row, **both}
 
 
 def _checked(model: type[Grid], values: Mapping[str, Any], text: str, path: Path) -> Any:
