@@ -157,6 +157,8 @@ def offers(names: str, **descriptions: Any) -> Callable[[Callable[..., None]], C
             required = isinstance(description.__metadata__[0], ArgumentInfo)
             default = inspect.Parameter.empty if required else shared[name].default
             shared[name] = shared[name].replace(annotation=description, default=default)
+        if forgotten := parameters.keys() - set(names.split()):
+            raise TypeError(f"{function.__name__}: {', '.join(sorted(forgotten))} is not among the names")
         ordered = [(parameters | shared)[name] for name in names.split()]
 
         def command(**values: Any) -> None:

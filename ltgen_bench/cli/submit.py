@@ -119,18 +119,22 @@ def validate(
         print(f"{path} is a valid record: {record.method.name} on {record.dataset.name}, {record.protocol.name}")
 
 
-@offers("path samples leaderboards data_root weights device as_json quiet")
+@offers("path samples model verifier leaderboards data_root weights device as_json quiet")
 def verify(
     options: Options,
     path: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
     samples: Annotated[list[Path], typer.Option(help="An .npz of one seed's samples; repeatable.")],
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="The trained model.safetensors behind --samples, in its order: rows are drawn again too."),
+    ] = None,
     verifier: Annotated[
         str, typer.Option(help="Your name or address, which the tables show; without one the row says 'own machine'.")
     ] = "",
 ) -> None:
     """Measure a submission's samples again and compare; what agrees becomes 'verified', with your name and environment.
 
-    Exit code 2 and one line when a number is not met.
+    Exit code 2 and one line when a number is not met, or when the model draws other rows.
     """
     from ltgen_bench.evaluation.provenance import code_state
     from ltgen_bench.leaderboard.submission import validate_submission
@@ -141,18 +145,24 @@ def verify(
     where, progress = options.places(), options.progress()
     if code_state().clean is False:
         progress.say("the code in this checkout has changes, so the verification will not count; commit first")
+    models: list[Path | None] = list(model) if model else [None for _ in samples]
+    if len(models) != len(samples):
+        raise ConfigError(f"{len(samples)} files of samples and {len(models)} models; give one --model for each")
     written = []
-    for file in samples:
-        target, _ = verify_samples(
+    for file, weights in zip(samples, models, strict=True):
+        target, found = verify_samples(
             submission,
             file,
             leaderboards=options.leaderboards,
             places=where,
             verifier=verifier,
+            weights=weights,
             device=options.device or "auto",
             progress=progress,
         )
         written.append(target)
+        if found.redrawn_rows:
+            progress.say(f"{found.redrawn_rows} rows drawn again from {weights} are equal")
     verified = sorted(verified_seeds(options.leaderboards, submission))
     if options.as_json:
         facts: dict[str, Any] = {"verified_seeds": verified, "seeds": sorted(submission.records)}

@@ -44,6 +44,8 @@ class Verification(BaseModel):
     seeds_run: Counts
     picture_sha256: Sha256 | None
     verified: Name  # UTC, ISO 8601
+    redrawn_rows: Annotated[int, Field(ge=0, le=10**9)] = 0  # drawn again from the weights, and found equal
+    weights_sha256: Sha256 | None = None  # those weights; None where nothing was drawn again
     verifier: Annotated[str, Field(max_length=200)] = ""  # who measured; empty where nobody is named
     measured: Annotated[dict[Name, float | None], Field(max_length=100)]
     environment: EnvironmentPart

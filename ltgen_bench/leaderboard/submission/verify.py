@@ -11,6 +11,7 @@ from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.provenance import code_state, environment, now
 from ltgen_bench.leaderboard.submission.departures import dataset_of
 from ltgen_bench.leaderboard.submission.real_images import MOST_COPIES, reference_copies
+from ltgen_bench.leaderboard.submission.redraw import redraw_rows
 from ltgen_bench.leaderboard.submission.tolerance import class_disagreements, disagreements, metric_values
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, text_problem
 from ltgen_bench.leaderboard.submission.validate import Submission
@@ -30,11 +31,14 @@ def verify_samples(
     leaderboards: Path,
     places: EvaluationPlaces,
     verifier: str = "",
+    weights: Path | None = None,
     device: str = "auto",
     batch_size: int = 128,
     progress: Progress | None = None,
 ) -> tuple[Path, Verification]:
     """Measure one seed's samples again; where every number is met, write and return the verification by `verifier`.
+
+    With `weights`, the file of the trained model, some rows are drawn again as well (`redraw`).
 
     Raises SamplesError when the file does not hold a record's samples, SubmissionError with the first number that is
     not met (and then nothing is written).
@@ -52,6 +56,7 @@ def verify_samples(
             f"{submission.path}: seed {seed}: {copies:,} of {len(samples):,} samples are reference images outside of "
             "the training set, which no model trained on it can have made: no verification"
         )
+    redrawn = None if weights is None else redraw_rows(record, samples, weights, dataset, resolve_device(device))
     evaluator = Evaluator(places, chosen, batch_size, progress or Progress())
     evaluation = evaluator.measure(samples, dataset, record.protocol)
     metrics = evaluation.to_dict()
@@ -68,6 +73,8 @@ def verify_samples(
         picture_sha256=submission.pictures.get(seed),
         verified=now(),
         verifier=verifier,
+        redrawn_rows=0 if redrawn is None else redrawn.rows,
+        weights_sha256=None if redrawn is None else redrawn.weights_sha256,
         measured=measured,
         environment=environment(chosen),
         code=code_state(),

@@ -1,0 +1,64 @@
+"""Some of a record's samples drawn again from the saved weights: evidence that this model made them."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ltgen_bench.core.config import RunConfig, build
+from ltgen_bench.core.devices import memory_errors
+from ltgen_bench.core.plugins import author_code
+from ltgen_bench.core.seeding import labels_by_policy, sample_seeds
+from ltgen_bench.core.storage import sha256_file
+from ltgen_bench.datasets import Dataset
+from ltgen_bench.evaluation.record import Record
+from ltgen_bench.evaluation.samples import Samples
+from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
+from ltgen_bench.methods import METHODS, DataSpec
+
+REDRAWN_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """How many rows were drawn again and found equal, and from which weights."""
+
+    rows: int
+    weights_sha256: str
+
+
+def redraw_rows(record: Record, samples: Samples, weights: Path, dataset: Dataset, device: torch.device) -> Redrawn:
+    """Draw `REDRAWN_ROWS` rows, which nobody can foresee, again; every pixel has to be equal.
+
+    Raises SubmissionError for a record without a configuration, CheckpointError for weights of another model, and
+    SubmissionError where a row is another one. On other hardware than the samples were drawn on rounding may differ.
+    """
+    if record.method.config is None or record.samples.sampler is None or record.seed is None:
+        raise SubmissionError("samples that were made elsewhere cannot be drawn again here; leave --model out")
+    values = {**record.method.config, "sampling": record.samples.sampler, "seed": record.seed}
+    config: RunConfig = build(RunConfig, values, "method.config")
+    method_class = METHODS.get(str(config.method["name"]))
+    spec = DataSpec(
+        dataset.image_shape, tuple(dataset.class_names), tuple(dataset.class_counts), dataset.horizontal_flip
+    )
+    with author_code(method_class, "the constructor"):
+        method = method_class(spec, config)
+    with author_code(method_class, "load"):
+        method.load(weights)
+    method.to(device)
+    count = len(samples)
+    chosen = np.sort(np.random.default_rng(secrets.randbits(128)).permutation(count)[:REDRAWN_ROWS])
+    labels = labels_by_policy(record.protocol.label_policy, count, dataset.class_count, record.seed)[chosen]
+    seeds = [seed for row in chosen for seed in sample_seeds(record.seed, range(int(row), int(row) + 1))]
+    with torch.inference_mode(), memory_errors("use another --device"), author_code(method_class, "sample"):
+        images = method.sample(torch.from_numpy(labels), seeds).cpu().numpy()
+    differing = int((images != samples.images[chosen]).any(axis=(1, 2, 3)).sum())
+    if differing:
+        raise SubmissionError(
+            f"{differing} of {len(chosen)} rows that {weights} draws are not those of the samples: no verification"
+        )
+    return Redrawn(len(chosen), sha256_file(weights))
