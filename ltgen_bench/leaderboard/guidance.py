@@ -14,13 +14,12 @@ from ltgen_bench.leaderboard.collect import Board, Entry
 from ltgen_bench.leaderboard.markdown import markdown_table
 from ltgen_bench.leaderboard.ranking import Row
 
-CURVES: tuple[tuple[str, str, Callable[[GuidancePoint], float | None]], ...] = (
-    ("fid", "{fid} ↓", lambda point: point.fid),
-    ("few_fid", "tail {fid} ↓", lambda point: point.few_fid),
-    ("precision", "precision ↑", lambda point: point.precision),
-    ("recall", "recall ↑", lambda point: point.recall),
-    ("label_accuracy", "label accuracy ↑", lambda point: point.label_accuracy),
-)
+CURVES: dict[str, tuple[str, Callable[[GuidancePoint], float | None]]] = {
+    "fid": ("{fid} ↓", lambda point: point.fid),
+    "few_fid": ("tail {fid} ↓", lambda point: point.few_fid),
+    "precision": ("precision ↑", lambda point: point.precision),
+    "recall": ("recall ↑", lambda point: point.recall),
+}
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,9 @@ def guidance_section(board: Board, ordered: list[Row]) -> list[str]:
     rows = [row for row in ordered if chosen_scales(row.entry)]
     if not rows:
         return []
-    scales = sorted({point.scale for row in rows for point in curve(row.entry, CURVES[0][2])})
+    scales = sorted({point.scale for row in rows for point in curve(row.entry, CURVES["fid"][1])})
     parts = ["## The choice of guidance"]
-    for key in ("fid", "few_fid", "recall", "precision"):
-        title, value = next((title, value) for name, title, value in CURVES if name == key)
+    for key, (title, value) in CURVES.items():
         decimals = 2 if key.endswith("fid") else 3
         cells = []
         for row in rows:

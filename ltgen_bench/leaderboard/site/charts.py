@@ -38,7 +38,8 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Four significant digits."""
     return f"{value:.4g}"
 
 
@@ -48,7 +49,8 @@ def _short(name: str, length: int = 18) -> str:
     return name if len(name) <= length else f"{name[: length - half - 1].rstrip()}…{name[-half:].lstrip()}"
 
 
-def _svg(height: float, title: str, parts: list[str], width: int = WIDTH) -> Markup:
+def svg(height: float, title: str, parts: list[str], width: int = WIDTH) -> Markup:
+    """A chart of `height`, with its title for screen readers."""
     return Markup(
         f'<svg class="chart" viewBox="0 0 {width} {height:.0f}" role="img">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
@@ -77,7 +79,7 @@ def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[Group, float | No
     for mark in marks:
         parts.append(f'<line class="grid" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{top - 8}" y2="{bottom}"/>')
         parts.append(
-            f'<text class="tick" x="{x(mark):.1f}" y="{bottom + 16}" text-anchor="middle">{_number(mark)}</text>'
+            f'<text class="tick" x="{x(mark):.1f}" y="{bottom + 16}" text-anchor="middle">{number(mark)}</text>'
         )
     for index, (name, groups) in enumerate(rows):
         y = top + line * index + line / 2 - 4
@@ -93,21 +95,21 @@ def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[Group, float | No
         for position, group in enumerate(Group):
             value = groups.get(group)
             if value is not None:
-                tip = f"{name}, {group.position}: {_number(value)}"
-                parts.append(_mark(x(value), y, position, f"group-{group}", tip))
-    return _svg(bottom + 26, title, parts)
+                tip = f"{name}, {group.position}: {number(value)}"
+                parts.append(point_mark(x(value), y, position, f"group-{group}", tip))
+    return svg(bottom + 26, title, parts)
 
 
 def _legend_of_groups(left: float) -> list[str]:
     parts = []
     for position, group in enumerate(Group):
         at = left + 90 * position
-        parts.append(_mark(at + 6, 14, position, f"group-{group}", ""))
+        parts.append(point_mark(at + 6, 14, position, f"group-{group}", ""))
         parts.append(f'<text class="label" x="{at + 18}" y="18">{group.position}</text>')
     return parts
 
 
-def _mark(x: float, y: float, shape: int, css: str, tip: str) -> str:
+def point_mark(x: float, y: float, shape: int, css: str, tip: str) -> str:
     """A mark whose shape says as much as its colour."""
     r = 5
     side = 2 * r - 1
@@ -133,7 +135,7 @@ def class_chart(title: str, series: Sequence[Series], names: Sequence[str], coun
     if not values:
         return Markup("")
     left, right, height = 56, 12, 190
-    legend = _series_legend(series, left)
+    legend = series_legend(series, left)
     top = 14 + 20 * (1 + max(row for row, _ in legend))
     marks = ticks(min(0.0, *values), max(values))
     bottom = top + height
@@ -148,22 +150,20 @@ def class_chart(title: str, series: Sequence[Series], names: Sequence[str], coun
     parts = [text for _, text in legend]
     for mark in marks:
         parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - right}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{_number(mark)}</text>'
-        )
+        parts.append(f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{number(mark)}</text>')
     for position, line in enumerate(drawn):
         points = [(x(i), y(value)) for i, value in enumerate(line.values) if value is not None]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
         parts.append(f'<polyline class="line series-{position % _MARKS}" points="{path}"/>')
         for index, value in enumerate(line.values):
             if value is not None:
-                tip = f"{line.name}, {labels[index][0]}: {_number(value)}"
-                parts.append(_mark(x(index), y(value), position, f"series-{position % _MARKS}", tip))
+                tip = f"{line.name}, {labels[index][0]}: {number(value)}"
+                parts.append(point_mark(x(index), y(value), position, f"series-{position % _MARKS}", tip))
     parts += _class_labels(labels, x, bottom)
-    return _svg(bottom + 54, title, parts)
+    return svg(bottom + 54, title, parts)
 
 
-def _series_legend(series: Sequence[Series], left: float) -> list[tuple[int, str]]:
+def series_legend(series: Sequence[Series], left: float) -> list[tuple[int, str]]:
     """(row, SVG) of every entry, wrapped where the chart ends."""
     found, at, row = [], float(left), 0
     for position, line in enumerate(series):
@@ -174,7 +174,7 @@ def _series_legend(series: Sequence[Series], left: float) -> list[tuple[int, str
         y = 12 + 20 * row
         css = f"series-{position % _MARKS}"
         text = f'<text class="label" x="{at + 18:.1f}" y="{y + 4}">{escape(name)}</text>'
-        found.append((row, _mark(at + 6, y, position, css, line.name) + text))
+        found.append((row, point_mark(at + 6, y, position, css, line.name) + text))
         at += width
     return found
 
@@ -251,14 +251,12 @@ def class_bars(
     parts = _legend_of_groups(left)
     for mark in marks:
         parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - right}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{_number(mark)}</text>'
-        )
+        parts.append(f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{number(mark)}</text>')
     for index, value in enumerate(drawn[0].values):
         if value is None:
             parts.append(f'<text class="tick quiet" x="{x(index):.1f}" y="{bottom - 4}" text-anchor="middle">–</text>')
             continue
-        tip = f"{labels[index][0]}: {_number(value)}"
+        tip = f"{labels[index][0]}: {number(value)}"
         parts.append(
             f'<rect class="bar group-{of_bin[index]}" x="{x(index) - step * 0.38:.1f}" y="{y(max(value, 0)):.1f}" '
             f'width="{step * 0.76:.1f}" height="{abs(y(value) - y(0)):.1f}"><title>{escape(tip)}</title></rect>'
@@ -268,7 +266,7 @@ def class_bars(
             at = f'x1="{x(index) - step * 0.38:.1f}" x2="{x(index) + step * 0.38:.1f}"'
             parts.append(
                 f'<line class="floor" {at} y1="{y(value):.1f}" y2="{y(value):.1f}">'
-                f"<title>real against real: {_number(value)}</title></line>"
+                f"<title>real against real: {number(value)}</title></line>"
             )
     parts += _class_labels(labels, x, bottom)
-    return _svg(bottom + 54, title, parts)
+    return svg(bottom + 54, title, parts)

@@ -25,6 +25,7 @@ from ltgen_bench.leaderboard.site.charts import (
     class_chart,
     head_tail_chart,
 )
+from ltgen_bench.leaderboard.site.curve_charts import guidance_charts
 from ltgen_bench.leaderboard.tables import is_beaten, more_seeds, shown_cell, shown_cells, shown_rank, suspected_copies
 
 _BY_KEY = {column.key: column for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)}
@@ -127,7 +128,7 @@ def board_context(board: Board) -> dict[str, Any]:
         "headings": headings,
         "rows": page_rows,
         "unranked": any(row.rank is None for row in ordered),
-        "charts": _board_charts(board, ordered),
+        "charts": _board_charts(board, ordered) + guidance_charts(board, ordered),
         "title": f"{board.dataset}, {board.protocol}",
     }
 
