@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ltgen_bench.evaluation.report import write_figures
 from ltgen_bench.evaluation.samples import Samples
 from ltgen_bench.features import weights_sha256
 from ltgen_bench.methods import DiffusionMethod, FitContext, Method
+from ltgen_bench.metrics.saturation import saturation_warning
 from ltgen_bench.runs.folder import RunFolder, run_path
 from ltgen_bench.runs.guidance import Judge
 from ltgen_bench.runs.resolve import ResolvedRun
@@ -169,6 +170,12 @@ class Run:
         started = time.monotonic()
         evaluation = self.evaluator().measure(samples, self.resolved.dataset, self.config.protocol)
         device = resolve_device(self.config.execution.device)
+        clip = self.config.sampling.clip_x0 if isinstance(method, DiffusionMethod) else None
+        saturated = saturation_warning(samples.images, self.resolved.dataset.train().images, clip)
+        if saturated is not None:
+            self.progress.say(f"warning: {saturated}")
+            report = evaluation.report
+            evaluation = replace(evaluation, report=replace(report, notes={**report.notes, "saturation": saturated}))
         record = self._record(evaluation, method, device, time.monotonic() - started)
         write_figures(self.folder.figures, record, samples, self.resolved.dataset.train())
         write_record(self.folder.record, record)

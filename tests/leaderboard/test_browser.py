@@ -16,6 +16,7 @@ from ltgen_bench.leaderboard.site.write import write_site
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 try:
     from selenium import webdriver
+    from selenium.webdriver.support.ui import WebDriverWait
 except ImportError:
     webdriver = None  # type: ignore[assignment]
 
@@ -147,6 +148,7 @@ def test_switches(browser: Any, built: Path) -> None:
     assert "digits-lt" not in browser.execute_script(shown)
     set_switch(browser, "dataset", "celeba5")
     assert browser.execute_script(shown) == ["celeba5"]
+    WebDriverWait(browser, 10).until(lambda seen: "dataset=celeba5" in seen.current_url)
     address = browser.current_url
     browser.get("about:blank")
     browser.get(address)  # a view can be passed on
