@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,18 +11,28 @@ from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
 from ltgen_bench.core.errors import RecordError
 
+if TYPE_CHECKING:
+    from ltgen_bench.evaluation.record import Record
+
 
 def add_commands(app: typer.Typer) -> None:
     """Register the command."""
     app.command("compare")(compare)
 
 
-@offers("records as_json")
+@offers("records figures class_name as_json")
 def compare(
     options: Options,
     records: Annotated[
         list[Path], typer.Argument(help="Records, runs, or folders of runs; two or more records in all.")
     ],
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="A folder for pictures: distances by class, and samples of one class.", show_default=False),
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="The class whose samples are shown. Default: the rarest.")
+    ] = None,
 ) -> None:
     """Mean and standard deviation over seeds by method, and differences to the first method.
 
@@ -41,7 +51,9 @@ def compare(
         raise RecordError(
             f"{len(found)} record found in {', '.join(map(str, records))}; a comparison needs two or more"
         )
-    result = compare_records([read_record(file) for file in found])
+    records_read = [read_record(file) for file in found]
+    result = compare_records(records_read)
+    pictures = [] if figures is None else _pictures(figures, records_read, found, class_name)
     if options.as_json:
         print_json(result)
         return
@@ -62,7 +74,20 @@ def compare(
         cells = [_cell(row["metrics"][name], lambda value, by=scale: number(value, by)) for row in result["methods"]]
         if any(cell != "-" for cell in cells):
             table.add_row(Text(title_of(name, result["label"])), *cells)
-    print_tables([table, "* beyond noise: the 95 % interval, for all pairs of methods at once, leaves out 0"])
+    words = "* beyond noise: the 95 % interval, for all pairs of methods at once, leaves out 0"
+    print_tables([table, words, *(f"figure  {path}" for path in pictures)])
+
+
+def _pictures(folder: Path, records: list[Record], files: list[Path], class_name: str | None) -> list[Path]:
+    from ltgen_bench.evaluation.report.side_by_side import write_side_by_side
+    from ltgen_bench.leaderboard.side_by_side import contenders
+
+    samples = {id(record): file.parent / "samples" / "samples.npz" for record, file in zip(records, files, strict=True)}
+    methods = {
+        rival.name: [(record, samples[id(record)]) for record in rival.records.values()]
+        for rival in contenders(records)
+    }
+    return write_side_by_side(folder, methods, class_name)
 
 
 def record_files(path: Path) -> list[Path]:

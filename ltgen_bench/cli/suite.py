@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,12 +119,19 @@ def status(
         print()
 
 
-@offers(f"suite_name form out {_PLACES}")
+@offers(f"suite_name form out figures class_name {_PLACES}")
 def collect(
     options: Options,
     suite_name: SuiteName,
     form: Annotated[str, typer.Option("--format", help="markdown, csv or latex.")] = "markdown",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A file instead of stdout.")] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="A folder for pictures, one folder a data set: distances by class, samples of one class."),
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="The class whose samples are shown. Default: the rarest.")
+    ] = None,
 ) -> None:
     """One table over data sets and methods: mean and standard deviation over seeds, missing numbers as a dash.
 
@@ -137,6 +145,9 @@ def collect(
         raise ConfigError(f"--format is {', '.join(forms)}; got {form!r}")
     _, runs = _planned(options, suite_name)
     rows = collection.collect(runs)
+    if figures is not None:
+        for path in collection.write_pictures(figures, runs, class_name):
+            print(path, file=sys.stderr)
     if options.as_json:
         print_json(rows)
         return

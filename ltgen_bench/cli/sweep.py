@@ -49,8 +49,9 @@ def sweep(
     config = RunFolder(run_folder).config
     if not config.is_file():
         raise ConfigError(f"{run_folder} is not a run: it has no config.toml; give a folder that 'train' or 'run' made")
+    varied = parse_sweep(values)
     work = prepared(replace(options, config=config, run_dir=run_folder))
-    result = sweep_run(work, parse_sweep(values), count, seed)
+    result = sweep_run(work, varied, count, seed)
     figure = None
     if len(result.keys) == 1:
         title = f"{work.config.method['name']} on {work.resolved.dataset.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -11,6 +12,7 @@ import tabulate as tabulate_module
 
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.record_files import read_record
+from ltgen_bench.evaluation.report.side_by_side import write_side_by_side
 from ltgen_bench.runs.suites.plan import PlannedRun
 
 MISSING = "–"
@@ -61,6 +63,22 @@ def _summary(records: dict[int, Record], name: str) -> dict[str, Any]:
         "mean": fmean(numbers) if numbers else None,
         "std": stdev(numbers) if len(numbers) > 1 else None,
     }
+
+
+def write_pictures(folder: Path, runs: Sequence[PlannedRun], class_name: str | None) -> list[Path]:
+    """Distances by class and samples of one class, all methods side by side: a folder a data set and protocol."""
+    boards: dict[str, dict[str, list[tuple[Record, Path | None]]]] = {}
+    for run in runs:
+        if run.folder.record.is_file():
+            place = f"{run.resolved.dataset.name}--{run.resolved.config.protocol.name}"
+            title = " ".join(
+                word for word in (run.resolved.method_class.title or run.cell.method, run.settings) if word
+            )
+            methods = boards.setdefault(place, {})
+            methods.setdefault(title, []).append((read_record(run.folder.record), run.folder.samples))
+    return [
+        path for place, methods in boards.items() for path in write_side_by_side(folder / place, methods, class_name)
+    ]
 
 
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
