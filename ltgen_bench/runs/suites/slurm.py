@@ -138,12 +138,12 @@ def submit_suite(runs: Sequence[PlannedRun], launcher: Launcher, parameters: Map
 
 
 def _executor(folder: Path) -> Any:
+    if shutil.which("sbatch") is None:
+        raise ConfigError("there is no SLURM here (no sbatch); leave --slurm out to run on this machine")
     try:
         import submitit
     except ImportError:
         raise ConfigError("--slurm needs submitit: pip install 'ltgen-bench[slurm]'") from None
-    if shutil.which("sbatch") is None:
-        raise ConfigError("there is no SLURM here (no sbatch); leave --slurm out to run on this machine")
     return submitit.AutoExecutor(
         folder=folder, cluster="slurm", slurm_python=sys.executable, slurm_max_num_timeout=_MOST_RESTARTS
     )
