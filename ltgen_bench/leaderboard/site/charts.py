@@ -38,7 +38,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def number(value: float) -> str:
+def tick_number(value: float) -> str:
     """Four significant digits."""
     return f"{value:.4g}"
 
@@ -79,7 +79,7 @@ def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[Group, float | No
     for mark in marks:
         parts.append(f'<line class="grid" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{top - 8}" y2="{bottom}"/>')
         parts.append(
-            f'<text class="tick" x="{x(mark):.1f}" y="{bottom + 16}" text-anchor="middle">{number(mark)}</text>'
+            f'<text class="tick" x="{x(mark):.1f}" y="{bottom + 16}" text-anchor="middle">{tick_number(mark)}</text>'
         )
     for index, (name, groups) in enumerate(rows):
         y = top + line * index + line / 2 - 4
@@ -95,7 +95,7 @@ def head_tail_chart(title: str, rows: Sequence[tuple[str, dict[Group, float | No
         for position, group in enumerate(Group):
             value = groups.get(group)
             if value is not None:
-                tip = f"{name}, {group.position}: {number(value)}"
+                tip = f"{name}, {group.position}: {tick_number(value)}"
                 parts.append(point_mark(x(value), y, position, f"group-{group}", tip))
     return svg(bottom + 26, title, parts)
 
@@ -150,14 +150,16 @@ def class_chart(title: str, series: Sequence[Series], names: Sequence[str], coun
     parts = [text for _, text in legend]
     for mark in marks:
         parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - right}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
-        parts.append(f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{number(mark)}</text>')
+        parts.append(
+            f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{tick_number(mark)}</text>'
+        )
     for position, line in enumerate(drawn):
         points = [(x(i), y(value)) for i, value in enumerate(line.values) if value is not None]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
         parts.append(f'<polyline class="line series-{position % _MARKS}" points="{path}"/>')
         for index, value in enumerate(line.values):
             if value is not None:
-                tip = f"{line.name}, {labels[index][0]}: {number(value)}"
+                tip = f"{line.name}, {labels[index][0]}: {tick_number(value)}"
                 parts.append(point_mark(x(index), y(value), position, f"series-{position % _MARKS}", tip))
     parts += _class_labels(labels, x, bottom)
     return svg(bottom + 54, title, parts)
@@ -251,12 +253,14 @@ def class_bars(
     parts = _legend_of_groups(left)
     for mark in marks:
         parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - right}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
-        parts.append(f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{number(mark)}</text>')
+        parts.append(
+            f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{tick_number(mark)}</text>'
+        )
     for index, value in enumerate(drawn[0].values):
         if value is None:
             parts.append(f'<text class="tick quiet" x="{x(index):.1f}" y="{bottom - 4}" text-anchor="middle">–</text>')
             continue
-        tip = f"{labels[index][0]}: {number(value)}"
+        tip = f"{labels[index][0]}: {tick_number(value)}"
         parts.append(
             f'<rect class="bar group-{of_bin[index]}" x="{x(index) - step * 0.38:.1f}" y="{y(max(value, 0)):.1f}" '
             f'width="{step * 0.76:.1f}" height="{abs(y(value) - y(0)):.1f}"><title>{escape(tip)}</title></rect>'
@@ -266,7 +270,7 @@ def class_bars(
             at = f'x1="{x(index) - step * 0.38:.1f}" x2="{x(index) + step * 0.38:.1f}"'
             parts.append(
                 f'<line class="floor" {at} y1="{y(value):.1f}" y2="{y(value):.1f}">'
-                f"<title>real against real: {number(value)}</title></line>"
+                f"<title>real against real: {tick_number(value)}</title></line>"
             )
     parts += _class_labels(labels, x, bottom)
     return svg(bottom + 54, title, parts)

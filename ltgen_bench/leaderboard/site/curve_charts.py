@@ -11,7 +11,16 @@ from ltgen_bench.evaluation.record import GuidancePoint
 from ltgen_bench.leaderboard.collect import Board, Entry
 from ltgen_bench.leaderboard.guidance import CURVES, CurvePoint, chosen_scales, curve
 from ltgen_bench.leaderboard.ranking import Row
-from ltgen_bench.leaderboard.site.charts import MAX_SERIES, WIDTH, Series, number, point_mark, series_legend, svg, ticks
+from ltgen_bench.leaderboard.site.charts import (
+    MAX_SERIES,
+    WIDTH,
+    Series,
+    point_mark,
+    series_legend,
+    svg,
+    tick_number,
+    ticks,
+)
 
 _LEFT, _RIGHT, _HEIGHT = 56, 12, 190
 
@@ -79,7 +88,7 @@ def curve_chart(title: str, curves: Sequence[Curve]) -> Markup:
         line = " ".join(f"{x(point.scale):.1f},{y(point.mean):.1f}" for point in one.points)
         parts.append(f'<polyline class="line {css}" points="{line}"/>')
         for point in one.points:
-            tip = f"{one.name}, w = {point.scale:g}: {number(point.mean)} ({number(point.low)} to {number(point.high)})"
+            tip = f"{one.name}, w = {point.scale:g}: {tick_number(point.mean)} ({tick_number(point.low)} to {tick_number(point.high)})"
             parts.append(point_mark(x(point.scale), y(point.mean), position, css, tip))
     parts.append(_axis_title("scale of guidance w, 0 is off; the band is the range of the seeds", bottom))
     return svg(bottom + 40, title, parts)
@@ -100,7 +109,9 @@ def trade_off_chart(title: str, paths: Sequence[Path]) -> Markup:
         for (recall, precision), scale in zip(path.points, path.scales, strict=True):
             seeds = sum(abs(scale - chosen) < 1e-9 for chosen in path.chosen)
             chosen = f", chosen for {seeds} of {len(path.chosen)} seeds" if seeds else ""
-            tip = f"{path.name}, w = {scale:g}: precision {number(precision)}, recall {number(recall)}{chosen}"
+            tip = (
+                f"{path.name}, w = {scale:g}: precision {tick_number(precision)}, recall {tick_number(recall)}{chosen}"
+            )
             if seeds:
                 parts.append(f'<circle class="ring {css}" cx="{x(recall):.1f}" cy="{y(precision):.1f}" r="9"/>')
             parts.append(point_mark(x(recall), y(precision), position, css, tip))
@@ -127,9 +138,11 @@ def _axes(
     parts = [text for _, text in legend]
     for row in rows:
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(row):.1f}" y2="{y(row):.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y(row) + 4:.1f}" text-anchor="end">{number(row)}</text>')
+        parts.append(
+            f'<text class="tick" x="{_LEFT - 8}" y="{y(row) + 4:.1f}" text-anchor="end">{tick_number(row)}</text>'
+        )
     parts += [
-        f'<text class="tick" x="{x(column):.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{number(column)}</text>'
+        f'<text class="tick" x="{x(column):.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{tick_number(column)}</text>'
         for column in columns
     ]
     return x, y, parts, bottom

@@ -15,9 +15,9 @@ from ltgen_bench.evaluation.record_files import read_record
 from ltgen_bench.evaluation.report.side_by_side import write_side_by_side
 from ltgen_bench.runs.suites.plan import PlannedRun
 
-MISSING = "–"
+_MISSING = "–"
 # key, title, decimals: the columns of the paper's Table 1, and the tail beside them
-COLUMNS = (
+SUITE_COLUMNS = (
     ("fid", "{fid} ↓", 2),
     ("inception_score", "IS ↑", 2),
     ("f8", "F8 ↑", 3),
@@ -51,7 +51,7 @@ def _row(key: tuple[str, str, str, str], runs: Sequence[PlannedRun]) -> dict[str
         "label": None if first is None else first.extractors["features"].label,
         "n": len(records),
         "wanted": len(runs),
-        "metrics": {name: _summary(records, name) for name, _, _ in COLUMNS},
+        "metrics": {name: _summary(records, name) for name, _, _ in SUITE_COLUMNS},
     }
 
 
@@ -91,7 +91,7 @@ def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     }
     if any(row["settings"] for row in rows):
         table["Settings"] = [row["settings"] for row in rows]
-    for name, title, decimals in COLUMNS:
+    for name, title, decimals in SUITE_COLUMNS:
         table[title.format(fid=label)] = [_cell(row["metrics"][name], decimals) for row in rows]
     table["n"] = [str(row["n"]) if row["n"] == row["wanted"] else f"{row['n']} of {row['wanted']}" for row in rows]
     return pd.DataFrame(table)
@@ -99,7 +99,7 @@ def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 def _cell(summary: dict[str, Any], decimals: int) -> str:
     if summary["mean"] is None:
-        return MISSING
+        return _MISSING
     shown = f"{summary['mean']:.{decimals}f}"
     return shown if summary["std"] is None else f"{shown} ± {summary['std']:.{decimals}f}"
 
@@ -118,7 +118,7 @@ def as_latex(rows: Sequence[dict[str, Any]]) -> str:
     """The table as a LaTeX `tabular` with `booktabs` rules."""
     shown = frame(rows)
     body = shown.to_latex(index=False, escape=True, column_format="ll" + "r" * (len(shown.columns) - 2))
-    for sign, command in (("±", r"$\pm$"), ("↓", r"$\downarrow$"), ("↑", r"$\uparrow$"), (MISSING, "--")):
+    for sign, command in (("±", r"$\pm$"), ("↓", r"$\downarrow$"), ("↑", r"$\uparrow$"), (_MISSING, "--")):
         body = body.replace(sign, command)
     return str(body)
 
@@ -128,7 +128,9 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     flat = [
         {
             **{key: row[key] for key in ("dataset", "protocol", "method", "settings", "label", "n", "wanted")},
-            **{f"{name}.{part}": row["metrics"][name][part] for name, _, _ in COLUMNS for part in ("mean", "std")},
+            **{
+                f"{name}.{part}": row["metrics"][name][part] for name, _, _ in SUITE_COLUMNS for part in ("mean", "std")
+            },
         }
         for row in rows
     ]

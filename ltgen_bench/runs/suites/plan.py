@@ -11,14 +11,14 @@ from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights
 from ltgen_bench.runs.folder import RunFolder, run_path
 from ltgen_bench.runs.resolve import ResolvedRun, resolve
-from ltgen_bench.runs.suites.spec import Cell, Suite
+from ltgen_bench.runs.suites.spec import RunCell, Suite
 
 
 @dataclass(frozen=True)
 class PlannedRun:
     """A cell with the run that it is."""
 
-    cell: Cell
+    cell: RunCell
     resolved: ResolvedRun
     folder: RunFolder
     training: str  # equal where two runs have the same trained model

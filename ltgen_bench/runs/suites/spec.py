@@ -45,7 +45,7 @@ class SuiteFile(Grid):
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunCell:
     """One run: what differs from the defaults, as a user would have typed it."""
 
     method: str
@@ -78,7 +78,7 @@ class Suite:
 
     name: str
     title: str
-    cells: tuple[Cell, ...]
+    cells: tuple[RunCell, ...]
 
 
 def suite_names() -> list[str]:
@@ -114,7 +114,7 @@ def parse_suite(text: str, path: Path) -> Suite:
         raise ConfigError(f"{path}: {error}") from None
     whole = _checked(SuiteFile, values, text, path)
     grids = [_checked(Grid, _row(values, row), text, path) for row in whole.rows] or [whole]
-    cells: dict[str, Cell] = {}
+    cells: dict[str, RunCell] = {}
     count = sum(_size(grid) for grid in grids)
     if count > MOST_CELLS:
         raise ConfigError(f"{path}: {count:,} cells; a suite has {MOST_CELLS:,} at most")
@@ -173,14 +173,14 @@ def _size(grid: Grid) -> int:
     return count
 
 
-def _cells(grid: Grid) -> Iterator[Cell]:
+def _cells(grid: Grid) -> Iterator[RunCell]:
     """Seeds vary last, so that a suite that is stopped early has some seed of everything."""
     names = list(grid.set)
     choices = [value if isinstance(value, list) else [value] for value in grid.set.values()]
     for seed in grid.seeds:
         for dataset, method in itertools.product(grid.datasets, grid.methods):
             for values in itertools.product(*choices):
-                yield Cell(method, dataset, seed, grid.protocol, dict(zip(names, values, strict=True)))
+                yield RunCell(method, dataset, seed, grid.protocol, dict(zip(names, values, strict=True)))
 
 
 def _line(text: str, word: str, path: Path) -> str:
@@ -198,6 +198,6 @@ def with_overrides(suite: Suite, overrides: list[str]) -> Suite:
     if not own:
         return suite
     cells = tuple(
-        Cell(cell.method, cell.dataset, cell.seed, cell.protocol, {**cell.settings, **own}) for cell in suite.cells
+        RunCell(cell.method, cell.dataset, cell.seed, cell.protocol, {**cell.settings, **own}) for cell in suite.cells
     )
     return Suite(suite.name, suite.title, cells)
