@@ -88,7 +88,8 @@ def curve_chart(title: str, curves: Sequence[Curve]) -> Markup:
         line = " ".join(f"{x(point.scale):.1f},{y(point.mean):.1f}" for point in one.points)
         parts.append(f'<polyline class="line {css}" points="{line}"/>')
         for point in one.points:
-            tip = f"{one.name}, w = {point.scale:g}: {tick_number(point.mean)} ({tick_number(point.low)} to {tick_number(point.high)})"
+            reach = f"{tick_number(point.low)} to {tick_number(point.high)}"
+            tip = f"{one.name}, w = {point.scale:g}: {tick_number(point.mean)} ({reach})"
             parts.append(point_mark(x(point.scale), y(point.mean), position, css, tip))
     parts.append(_axis_title("scale of guidance w, 0 is off; the band is the range of the seeds", bottom))
     return svg(bottom + 40, title, parts)
@@ -141,10 +142,8 @@ def _axes(
         parts.append(
             f'<text class="tick" x="{_LEFT - 8}" y="{y(row) + 4:.1f}" text-anchor="end">{tick_number(row)}</text>'
         )
-    parts += [
-        f'<text class="tick" x="{x(column):.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{tick_number(column)}</text>'
-        for column in columns
-    ]
+    under = f'y="{bottom + 16:.1f}" text-anchor="middle"'
+    parts += [f'<text class="tick" x="{x(column):.1f}" {under}>{tick_number(column)}</text>' for column in columns]
     return x, y, parts, bottom
 
 
