@@ -87,12 +87,12 @@ def split_cut_name(name: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def tail_size(class_counts: Sequence[int], groups: Groups) -> int:
-    """Images a class of the balanced set that is as poor as the tail: the floor of the tail classes' mean, from 1 on.
+def tail_size(class_counts: Sequence[int], few: Sequence[int]) -> int:
+    """Images a class of the balanced set that is as poor as the tail: the floor of the mean over its classes `few`.
 
     Trained on so few images of every class, a model shows how much of a gap comes from which classes are rare.
     """
-    tail = [class_counts[c] for c in groups.few]
+    tail = [class_counts[c] for c in few]
     return max(1, sum(tail) // len(tail)) if tail else min(class_counts)
 
 

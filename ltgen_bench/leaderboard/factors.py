@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import Any
 
+from ltgen_bench.core.choices import Group
 from ltgen_bench.core.errors import RecordError
-from ltgen_bench.datasets.base import Groups
 from ltgen_bench.datasets.cut import Cut, split_cut_name, tail_size
 from ltgen_bench.evaluation.record import DatasetPart, Record
 
@@ -75,11 +75,7 @@ def factors(records: Sequence[Record]) -> dict[str, Any]:
 
 def is_control(balanced: DatasetPart, tail: DatasetPart) -> bool:
     """Whether `balanced` has as many images of every class as the tail of `tail` has on average, in the same groups."""
-    groups = Groups(
-        **{str(name): tuple(tail.groups.get(name, ())) for name in ("many", "medium", "few")},  # type: ignore[call-overload]
-        rule="",
-    )
-    size = tail_size(tail.class_counts, groups)
+    size = tail_size(tail.class_counts, tail.groups.get(Group.FEW, []))
     return (
         balanced.class_names == tail.class_names
         and balanced.groups == tail.groups

@@ -30,9 +30,9 @@ from ltgen_bench.features import weights_sha256
 from ltgen_bench.methods import DiffusionMethod, FitContext, Method
 from ltgen_bench.metrics.saturation import saturation_warning
 from ltgen_bench.runs.folder import RunFolder, run_path
-from ltgen_bench.runs.guidance import Judge
 from ltgen_bench.runs.resolve import ResolvedRun
 from ltgen_bench.runs.sampling_stage import SamplingStage
+from ltgen_bench.runs.selection import Judge
 from ltgen_bench.runs.trained_models import adopt_trained, load_trained, save_trained
 
 

@@ -18,8 +18,8 @@ from ltgen_bench.evaluation.record import GuidancePart
 from ltgen_bench.evaluation.samples import Samples, read_samples
 from ltgen_bench.methods import Method
 from ltgen_bench.runs.folder import RunFolder
-from ltgen_bench.runs.guidance import GuidanceFile, Judge, choose_guidance, selection_seed
 from ltgen_bench.runs.sampling import sample_to_file
+from ltgen_bench.runs.selection import GuidanceFile, Judge, choose_guidance, selection_seed
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,6 @@ class _Noise:
     def step(self, *arguments: object) -> Tensor:
         return torch.rand(self.shape, device=CUDA)
 
-    __call__ = next = draw = step
-
 
 def test_a_value_that_is_read_back_is_found() -> None:
     with rehearsal(), pytest.raises(DataDependentOutputException):

@@ -26,8 +26,8 @@ from ltgen_bench.evaluation.record_files import read_record
 from ltgen_bench.metrics import fid
 from ltgen_bench.metrics.real_vs_real import random_halves
 from ltgen_bench.runs.folder import RunFolder, read_run_config
-from ltgen_bench.runs.guidance import selection_seed
 from ltgen_bench.runs.resolve import resolve
+from ltgen_bench.runs.selection import selection_seed
 from ltgen_bench.runs.trained_models import load_trained
 
 HALVES = 20

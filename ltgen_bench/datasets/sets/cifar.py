@@ -58,7 +58,7 @@ class Cifar(Dataset):
         self.name, self.title = self.name + cut.suffix, self.title + cut.words
         self.groups = cut.groups(len(self.class_names))
         if imbalance is not None:
-            self.control = f"{manifest.name}-{tail_size(self.class_counts, self.groups)}{cut.suffix}"
+            self.control = f"{manifest.name}-{tail_size(self.class_counts, self.groups.few)}{cut.suffix}"
         self.reference = ReferenceInfo(
             f"{manifest.name}-train", manifest.train_counts, f"all {sum(manifest.train_counts):,} training images"
         )

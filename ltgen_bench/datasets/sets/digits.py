@@ -47,7 +47,7 @@ class Digits(Dataset):
         self.name, self.title = self.name + cut.suffix, self.title + cut.words
         self.groups = cut.groups(len(self.class_names))
         if imbalance is not None:
-            self.control = f"digits-{tail_size(self.class_counts, self.groups)}{cut.suffix}"
+            self.control = f"digits-{tail_size(self.class_counts, self.groups.few)}{cut.suffix}"
         self.reference = ReferenceInfo("digits-all", manifest.train_counts, "all 1,797 images of the source")
         self.horizontal_flip = False  # a mirrored 2 is not a digit
         self.default_protocol = "digits-1k.v2"

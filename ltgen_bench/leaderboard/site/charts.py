@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -124,6 +124,17 @@ def point_mark(x: float, y: float, shape: int, css: str, tip: str) -> str:
     return f"{opened}<title>{escape(tip)}</title></{name}>" if tip else f"{opened}</{name}>"
 
 
+def horizontal_grid(marks: Sequence[float], y: Callable[[float], float], left: float, right: float) -> list[str]:
+    """A line over the chart at every mark, with its number at the left."""
+    parts = []
+    for at in marks:
+        parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - right}" y1="{y(at):.1f}" y2="{y(at):.1f}"/>')
+        parts.append(
+            f'<text class="tick" x="{left - 8}" y="{y(at) + 4:.1f}" text-anchor="end">{tick_number(at)}</text>'
+        )
+    return parts
+
+
 def class_chart(title: str, series: Sequence[Series], names: Sequence[str], counts: Sequence[int]) -> Markup:
     """One line a method over the classes from head to tail: names and training counts in that order below.
 
@@ -148,11 +159,7 @@ def class_chart(title: str, series: Sequence[Series], names: Sequence[str], coun
         return bottom - (value - marks[0]) / max(marks[-1] - marks[0], 1e-12) * height
 
     parts = [text for _, text in legend]
-    for mark in marks:
-        parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - right}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{tick_number(mark)}</text>'
-        )
+    parts += horizontal_grid(marks, y, left, right)
     for position, line in enumerate(drawn):
         points = [(x(i), y(value)) for i, value in enumerate(line.values) if value is not None]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
@@ -251,11 +258,7 @@ def class_bars(
         return bottom - (value - marks[0]) / max(marks[-1] - marks[0], 1e-12) * height
 
     parts = _legend_of_groups(left)
-    for mark in marks:
-        parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - right}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{left - 8}" y="{y(mark) + 4:.1f}" text-anchor="end">{tick_number(mark)}</text>'
-        )
+    parts += horizontal_grid(marks, y, left, right)
     for index, value in enumerate(drawn[0].values):
         if value is None:
             parts.append(f'<text class="tick quiet" x="{x(index):.1f}" y="{bottom - 4}" text-anchor="middle">–</text>')

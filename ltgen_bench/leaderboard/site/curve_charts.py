@@ -15,6 +15,7 @@ from ltgen_bench.leaderboard.site.charts import (
     MAX_SERIES,
     WIDTH,
     Series,
+    horizontal_grid,
     point_mark,
     series_legend,
     svg,
@@ -136,12 +137,7 @@ def _axes(
     def y(value: float) -> float:
         return bottom - (value - rows[0]) / max(rows[-1] - rows[0], 1e-12) * _HEIGHT
 
-    parts = [text for _, text in legend]
-    for row in rows:
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(row):.1f}" y2="{y(row):.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{_LEFT - 8}" y="{y(row) + 4:.1f}" text-anchor="end">{tick_number(row)}</text>'
-        )
+    parts = [text for _, text in legend] + horizontal_grid(rows, y, _LEFT, _RIGHT)
     under = f'y="{bottom + 16:.1f}" text-anchor="middle"'
     parts += [f'<text class="tick" x="{x(column):.1f}" {under}>{tick_number(column)}</text>' for column in columns]
     return x, y, parts, bottom

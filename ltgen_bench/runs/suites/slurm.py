@@ -16,8 +16,10 @@ from typing import Any
 
 from ltgen_bench.core.errors import ConfigError, did_you_mean
 from ltgen_bench.core.storage import read_json_object, write_json
+from ltgen_bench.runs.folder import RunFolder
 from ltgen_bench.runs.suites.local import Launcher, failure_line
 from ltgen_bench.runs.suites.plan import PlannedRun, by_training
+from ltgen_bench.runs.suites.status import forget_failure, note_failure
 
 _JOBS = "jobs.json"
 _MINUTES = 24 * 60
@@ -81,24 +83,24 @@ class SuiteTask:
     """What one task of the array does: its runs, one after the other. It is pickled by submitit, so it is plain."""
 
     commands: list[list[str]]
-    records: list[str]  # the file that says that a run is done
+    folders: list[str]  # of the runs
     logs: list[str]
 
     def __call__(self) -> list[int]:
         """Run what is not finished; returns the exit codes. A run that fails does not stop the others."""
         codes = []
-        for command, record, log in zip(self.commands, self.records, self.logs, strict=True):
-            if Path(record).is_file():
+        for command, place, log in zip(self.commands, self.folders, self.logs, strict=True):
+            folder = RunFolder(Path(place))
+            if folder.record.is_file():
                 codes.append(0)
                 continue
-            failed = Path(record).with_name("failed.json")
-            failed.unlink(missing_ok=True)
+            forget_failure(folder)
             with Path(log).open("ab") as out:
                 code = subprocess.run(
                     command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=out
                 ).returncode
             if code:
-                write_json(failed, {"line": failure_line(Path(log), code)})
+                note_failure(folder, failure_line(Path(log), code))
             codes.append(code)
         return codes
 
@@ -126,7 +128,7 @@ def submit_suite(runs: Sequence[PlannedRun], launcher: Launcher, parameters: Map
             executor.submit(
                 SuiteTask(
                     [launcher.command(run) for run in group],
-                    [str(run.folder.record) for run in group],
+                    [str(run.folder.path) for run in group],
                     [str(launcher.log(run)) for run in group],
                 )
             )

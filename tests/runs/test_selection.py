@@ -15,8 +15,8 @@ from ltgen_bench.core.protocol import PROTOCOLS, Protocol
 from ltgen_bench.evaluation.contradictions import contradictions
 from ltgen_bench.evaluation.guidance_rule import best_scale, most_selection_cost, next_scales, selection_cost
 from ltgen_bench.evaluation.record import GuidancePoint, Record
-from ltgen_bench.runs.guidance import GuidanceFile, selection_seed
 from ltgen_bench.runs.resolve import resolve
+from ltgen_bench.runs.selection import GuidanceFile, selection_seed
 
 SECOND = PROTOCOLS["digits-1k.v2"]
 OWN = {key: value for key, value in QUICK.items() if key != "sampling"}
