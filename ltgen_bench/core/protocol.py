@@ -239,7 +239,9 @@ def resolve_protocol(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fill `values` (a name and overrides) from the published protocol; any difference adds `+custom` to the name."""
     published = get_protocol(_published_name(str(values["name"])))
     own = {"name": published.name, "summary": published.summary}
-    merged = {**published.model_dump(), **values, **own}
+    # JSON and TOML have lists where a protocol has tuples: a run's own config.toml is no other protocol
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    merged = {**published.model_dump(), **given, **own}
     return merged if merged == published.model_dump() else {**merged, **_custom_texts(published.name)}
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltgen_bench.core.config import RunConfig, build, difference, merge, parse_overrides
+from ltgen_bench.core.config import RunConfig, build, difference, merge, parse_overrides, read_toml
 from ltgen_bench.core.errors import ConfigError, UnknownNameError
 from ltgen_bench.core.protocol import PROTOCOLS, Protocol, resolve_protocol
 from ltgen_bench.runs.folder import read_run_config
@@ -136,6 +137,18 @@ def _only_none_differs(a: dict[str, object], b: dict[str, object]) -> bool:
 def test_published_protocols_never_change() -> None:
     """A changed hash means that published numbers lose their meaning: add a `.v2` instead of editing."""
     assert {name: protocol.hash() for name, protocol in PROTOCOLS.items()} == PINNED_PROTOCOLS
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_a_configuration_that_was_written_is_the_same_protocol_when_it_is_read(name: str, tmp_path: Path) -> None:
+    dataset = "digits-lt" if name.startswith("digits") else "cifar10lt"
+    config = resolve({"protocol": name, "dataset": dataset}, ROOT).config
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    again = resolve(read_toml(tmp_path / "config.toml"), ROOT).config
+    assert again.protocol == config.protocol == PROTOCOLS[name]
+    assert again.hash() == config.hash()
+    stated = json.loads(json.dumps(config.identity()))  # as in a record, and in a leaderboard's recipe
+    assert resolve(stated, ROOT).config.hash() == config.hash()
 
 
 PINNED_PROTOCOLS = {
