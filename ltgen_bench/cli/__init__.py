@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 
 import typer
@@ -58,6 +60,9 @@ sweep.add_commands(app)
 
 def main() -> None:
     """Entry point: turn errors that a user can act on into one line and an exit code."""
+    with contextlib.suppress(ValueError):  # not in the main thread: nothing to prepare
+        # what schedulers and torchrun send is treated as Ctrl-C: one line, and nothing lost
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # not standalone: usage errors become one line as well, instead of a framed box
         code = app(standalone_mode=False, prog_name="ltgen-bench")

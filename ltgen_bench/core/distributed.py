@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ltgen_bench.core.errors import DeviceError
 
 # The others wait while the first process evaluates, which can take hours.
 _TIMEOUT = datetime.timedelta(days=2)
@@ -73,6 +77,24 @@ def join_world() -> World:
             backend = "cpu:gloo,cuda:nccl"
         dist.init_process_group(backend, timeout=_TIMEOUT)
     return World(dist.get_rank(), dist.get_world_size(), local_rank)
+
+
+# What gloo, NCCL and the process group say when the other side of a connection is gone.
+_GONE = ("closed by peer", "reset by peer", "Broken pipe", "ncclRemoteError", "Socket closed")
+
+
+@contextlib.contextmanager
+def lost_processes(world: World) -> Iterator[None]:
+    """Turn the error of a process whose peers are gone into a DeviceError of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if world.size == 1 or not any(word in str(error) for word in _GONE):
+            raise
+        raise DeviceError(
+            f"process {world.rank}: another process of this run is gone; the same command goes on from the last "
+            "checkpoint"
+        ) from error
 
 
 def leave_world() -> None:

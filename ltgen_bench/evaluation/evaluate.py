@@ -12,11 +12,11 @@ import torch
 from ltgen_bench.core.choices import Group
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.devices import measuring_device, memory_errors, resolve_device
+from ltgen_bench.core.distributed import World
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import Protocol, get_protocol
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
-from ltgen_bench.datasets.base import ReferenceInfo
 from ltgen_bench.datasets.overlap import not_trained_on
 from ltgen_bench.datasets.unseen import unseen_reference
 from ltgen_bench.evaluation.feature_sets import FeatureSets
@@ -96,10 +96,10 @@ class Evaluator:
         if missing := missing_protocol_weights(protocol, self.places):
             raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
         device = measuring_device(self.device)
-        with memory_errors("try a smaller --set execution.evaluation_batch_size"):
+        with memory_errors(_LESS_MEMORY):
             sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
+            report = self._report(samples, dataset, protocol, sets, device)
             unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
-            report = self._report(samples, dataset, protocol, sets, device, unseen)
         extractors = {"features": sets.main, "manifold": sets.manifold}
         return Evaluation(
             report=report,
@@ -115,7 +115,7 @@ class Evaluator:
         Raises as `measure` does.
         """
         device = measuring_device(self.device)
-        with memory_errors("try a smaller --set execution.evaluation_batch_size"):
+        with memory_errors(_LESS_MEMORY):
             sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
             unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
             info, reference = unseen or (dataset.reference, dataset.reference_set())
@@ -124,7 +124,7 @@ class Evaluator:
         passing = replace(sets, cache=None)  # nobody asks for these samples' features again
 
         def numbers(samples: Samples) -> dict[str, float | None]:
-            with memory_errors("try a smaller --set execution.evaluation_batch_size"):
+            with memory_errors(_LESS_MEMORY):
                 report = compute_metrics(
                     passing.arrays("samples", samples.images, samples.labels),
                     real,
@@ -146,31 +146,32 @@ class Evaluator:
 
         return numbers
 
+    def share_extraction(self, samples: Samples, dataset: Dataset, protocol: Protocol, world: World) -> None:
+        """Do this process's share of what `measure` extracts, into the cache; collective, nothing where alone.
+
+        Raises as `measure` does.
+        """
+        if world.size == 1 or not self.places.cache:
+            return
+        device = measuring_device(self.device)
+        with memory_errors(_LESS_MEMORY):
+            sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
+            _compared(samples, dataset, protocol, replace(sets, share=(world.rank, world.size)))
+        world.barrier()
+
     def _report(
-        self,
-        samples: Samples,
-        dataset: Dataset,
-        protocol: Protocol,
-        sets: FeatureSets,
-        device: torch.device,
-        unseen: tuple[ReferenceInfo, ImageSet] | None,
+        self, samples: Samples, dataset: Dataset, protocol: Protocol, sets: FeatureSets, device: torch.device
     ) -> MetricReport:
-        info, reference = unseen or (dataset.reference, dataset.reference_set())
-        train = dataset.train()
-        held_out = not_trained_on(dataset.held_out(), train)
         labelled = samples.labels is not None
-        generated = sets.arrays("samples", samples.images, samples.labels)
-        real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
-        mirror = protocol.copies == "mirrored" and dataset.horizontal_flip  # as training may have seen them
-        papers, papers_statistics = None, None
-        if unseen is not None:
-            theirs = dataset.reference_set()
-            papers = sets.arrays(f"reference {dataset.reference.name}", theirs.images, theirs.labels)
-            papers_statistics = sets.reference_statistics(papers, theirs.images, len(samples))
+        compared = _compared(samples, dataset, protocol, sets)
+        generated, real = compared.generated, compared.real
         warning = label_warning(generated, real, dataset.class_names) if labelled else None
         if warning is not None:
             self.progress.say(f"warning: {warning}")
         knows_classes = labelled and sets.main.class_names == tuple(dataset.class_names)
+        papers, papers_statistics = compared.papers, None
+        if papers is not None:
+            papers_statistics = sets.reference_statistics(papers, dataset.reference_set().images, len(samples))
         report = compute_metrics(
             generated,
             real,
@@ -178,10 +179,10 @@ class Evaluator:
             class_count=dataset.class_count,
             groups=dataset.groups.as_dict(),
             classifier_probabilities=generated.probabilities if knows_classes else None,
-            reference_statistics=sets.reference_statistics(real, reference.images, len(samples)),
+            reference_statistics=sets.reference_statistics(real, compared.reference.images, len(samples)),
             papers=papers,
             papers_statistics=papers_statistics,
-            training=_memorisation_inputs(samples, train, held_out, reference, real, sets, mirror),
+            training=compared.training,
             progress=self.progress.say,
             device=str(device),
         )
@@ -195,10 +196,41 @@ class Evaluator:
                 f"{len(samples):,} samples are fewer than the {sets.main.dim:,} features: its bias dominates, so "
                 "compare it with numbers from exactly as many samples only"
             )
+        held_out = compared.held_out
         if held_out is not None and class_mix_differs(samples.labels, held_out.labels, dataset.class_count):
             notes["memorisation"] = _CLASS_MIX
         return replace(report, notes={**report.notes, **notes})
 
+
+@dataclass(frozen=True)
+class _Compared:
+    """The features that a measurement compares, and the real images that some of them are of."""
+
+    generated: FeatureArrays
+    real: FeatureArrays
+    reference: ImageSet  # what `real` are the features of
+    papers: FeatureArrays | None  # the data set's usual reference, where `real` is the unseen one
+    training: MemorisationInputs
+    held_out: ImageSet | None
+
+
+def _compared(samples: Samples, dataset: Dataset, protocol: Protocol, sets: FeatureSets) -> _Compared:
+    unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
+    info, reference = unseen or (dataset.reference, dataset.reference_set())
+    train = dataset.train()
+    held_out = not_trained_on(dataset.held_out(), train)
+    generated = sets.arrays("samples", samples.images, samples.labels)
+    real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
+    papers = None
+    if unseen is not None:
+        theirs = dataset.reference_set()
+        papers = sets.arrays(f"reference {dataset.reference.name}", theirs.images, theirs.labels)
+    mirror = protocol.copies == "mirrored" and dataset.horizontal_flip  # as training may have seen them
+    training = _memorisation_inputs(samples, train, held_out, reference, real, sets, mirror)
+    return _Compared(generated, real, reference, papers, training, held_out)
+
+
+_LESS_MEMORY = "try a smaller --set execution.evaluation_batch_size"
 
 _CLASS_MIX = (
     "the held-out images have other class shares than the samples (reference images that were trained on are "

@@ -18,6 +18,7 @@ from ltgen_bench.features import (
     Extractor,
     FeatureCache,
     extract_features,
+    extract_share,
     feature_key,
     load_extractor,
 )
@@ -33,6 +34,9 @@ class FeatureSets:
     cache: FeatureCache | None
     batch_size: int
     progress: Progress
+    # which process's share of the chunks to compute, of how many; the arrays are then place holders, and the cache is
+    # what the work is for
+    share: tuple[int, int] | None = None
 
     @classmethod
     def of(
@@ -89,6 +93,12 @@ class FeatureSets:
         return statistics
 
     def _extract(self, what: str, images: np.ndarray, extractor: Extractor) -> ExtractedFeatures:
+        if self.share is not None:
+            assert self.cache is not None
+            rank, size = self.share
+            extract_share(images, extractor, self.cache, rank=rank, size=size, batch_size=self.batch_size)
+            return ExtractedFeatures(np.zeros((len(images), extractor.dim), np.float32), None)
+
         def found_in_cache(count: int) -> None:
             if count:
                 self.progress.say(f"{extractor.name} of {what}: {count:,} of {len(images):,} images were in the cache")

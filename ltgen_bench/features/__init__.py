@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltgen_bench.features.cache import CacheEntry, FeatureCache, feature_key
 from ltgen_bench.features.catalogue import EXTRACTORS, extractor_info
-from ltgen_bench.features.extract import ExtractedFeatures, extract_features
+from ltgen_bench.features.extract import ExtractedFeatures, extract_features, extract_share
 from ltgen_bench.features.info import ExtractorInfo
 from ltgen_bench.features.weights import download_weights, load_extractor, missing_weights, weights_sha256
 
@@ -42,6 +42,7 @@ __all__ = [
     "FeatureCache",
     "download_weights",
     "extract_features",
+    "extract_share",
     "extractor_info",
     "feature_key",
     "load_extractor",

@@ -79,6 +79,24 @@ def extract_features(
     return ExtractedFeatures(features, probabilities)
 
 
+def extract_share(
+    images: np.ndarray, extractor: Extractor, cache: FeatureCache, *, rank: int, size: int, batch_size: int = 64
+) -> None:
+    """Put every `size`-th chunk of `images`, from the `rank`-th on, into the cache: one process's share of the work.
+
+    When all processes have done theirs, `extract_features` finds the whole there, with the bits that it would have
+    computed itself. Raises as `extract_features` does.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, and is {batch_size}")
+    extractor.check(images.shape, images.dtype)
+    for start in range(rank * CHUNK, len(images), size * CHUNK):
+        chunk = images[start : start + CHUNK]
+        key = feature_key(chunk, extractor)
+        if cache.get(key) is None:
+            cache.put(key, _compute(chunk, extractor, batch_size, None), extractor=extractor.name)
+
+
 def _shifted(progress: Callable[[int, int], None], start: int, total: int) -> Callable[[int], None]:
     return lambda done: progress(start + done, total)
 

@@ -13,7 +13,7 @@ import torch
 
 from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.devices import cpu_threads, resolve_device
-from ltgen_bench.core.distributed import World, join_world
+from ltgen_bench.core.distributed import World, join_world, lost_processes
 from ltgen_bench.core.errors import ConfigError, PluginError
 from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.progress import Progress, TerminalProgress
@@ -72,7 +72,7 @@ class Run:
     def run_all(self) -> Record:
         """Train, sample, evaluate and record; a finished run only reads its record."""
         world = join_world()
-        with self.folder.locked() if world.is_main else contextlib.nullcontext(), self._author_errors():
+        with self._held(world):
             self.claim(world)
             if self.folder.record.exists():
                 finished = read_record(self.folder.record)
@@ -83,6 +83,7 @@ class Run:
                 method = self.train(world)
                 self.draws.choose_guidance(method, world, self._judge)
                 samples = self.draws.sample(method, world)
+                self.evaluator(world).share_extraction(samples, self.resolved.dataset, self.config.protocol, world)
                 record = self.evaluate(samples, method) if world.is_main else None
             world.barrier()
             return record or read_record(self.folder.record)
@@ -101,7 +102,7 @@ class Run:
     def train_only(self) -> dict[str, Any]:
         """Train to the end and stop; returns what is known of the model."""
         world = join_world()
-        with self.folder.locked() if world.is_main else contextlib.nullcontext(), self._author_errors():
+        with self._held(world):
             self.claim(world)
             with cpu_threads(self.config.execution.threads):
                 return self.train(world).facts()
@@ -119,6 +120,13 @@ class Run:
             method = load_trained(self.resolved, self.folder, device)
             samples = self.draws.draw(method, path, count, seed, key, world, sampling)
         return path, samples.sha256()
+
+    @contextlib.contextmanager
+    def _held(self, world: World) -> Iterator[None]:
+        """The folder, locked by the first process; errors of plug-ins and of lost processes in one line."""
+        lock = self.folder.locked() if world.is_main else contextlib.nullcontext()
+        with lock, self._author_errors(), lost_processes(world):
+            yield
 
     @contextlib.contextmanager
     def _author_errors(self) -> Iterator[None]:
@@ -156,10 +164,10 @@ class Run:
             world.barrier()
         return load_trained(self.resolved, self.folder, device)
 
-    def evaluator(self) -> Evaluator:
-        """What measures samples for this run."""
+    def evaluator(self, world: World | None = None) -> Evaluator:
+        """What measures samples for this run, on this process's device."""
         execution = self.config.execution
-        device = resolve_device(execution.device)
+        device = resolve_device(execution.device, 0 if world is None else world.local_rank)
         return Evaluator(self.places, device, execution.evaluation_batch_size, self.progress)
 
     def _judge(self) -> Judge:
