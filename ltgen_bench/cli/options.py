@@ -101,6 +101,14 @@ class Options:
         typer.Option("--plugin", metavar="FILE.py", help="A Python file that registers your method; repeatable."),
     ] = field(default_factory=list)
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. Default: auto.")] = None
+    speed: Annotated[
+        str | None,
+        typer.Option(
+            help="exact (fp32), fast (bf16, TF32, channels_last, compiled) or auto: fast on CUDA. Default: auto.",
+            metavar="exact|fast|auto",
+            show_default=False,
+        ),
+    ] = None
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
     ] = False

@@ -26,7 +26,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @offers(
     f"method dataset seed {DATASET_DETAILS} protocol features overrides config runs_dir run_dir data_root weights "
-    "plugins device dry_run as_json quiet debug"
+    "plugins device speed dry_run as_json quiet debug"
 )
 def run(
     options: Options,
@@ -76,8 +76,8 @@ def run(
 
 
 @offers(
-    f"method dataset seed {DATASET_DETAILS} overrides config runs_dir run_dir data_root plugins device as_json quiet "
-    "debug"
+    f"method dataset seed {DATASET_DETAILS} overrides config runs_dir run_dir data_root plugins device speed as_json "
+    "quiet debug"
 )
 def train(options: Options) -> None:
     """Train only; 'sample' and 'run' continue from its folder.
@@ -162,6 +162,7 @@ def prepared(options: Options, *, check: bool = True, evaluate: bool = True) -> 
 
 
 def _print_plan(work: Run, as_json: bool) -> None:
+    from ltgen_bench.core.speed import speed_words
     from ltgen_bench.evaluation.places import missing_protocol_weights, refuse_unused_weights
     from ltgen_bench.runs.cost import estimate_cost
 
@@ -183,6 +184,7 @@ def _print_plan(work: Run, as_json: bool) -> None:
                     "class_counts": list(dataset.class_counts),
                     "image_shape": list(dataset.image_shape),
                 },
+                "speed": speed_words(config),
                 "cost": cost,
                 "missing": missing,
             }
@@ -195,6 +197,7 @@ def _print_plan(work: Run, as_json: bool) -> None:
         f"# data set          {dataset.name}: {dataset.total:,} images of {'x'.join(map(str, dataset.image_shape))}, "
         f"{dataset.class_count} classes, {max(counts):,} ... {min(counts):,} a class",
     ]
+    lines += [f"# speed             {speed_words(config)}"]
     lines += [f"# note              {note}" for note in work.resolved.notes]
     lines += [f"# {key.replace('_', ' '):<24} {_readable(key, value)}" for key, value in cost.items()]
     lines += [f"# MISSING           {file}" for file in missing] or ["# everything it needs is there"]

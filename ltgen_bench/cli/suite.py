@@ -56,7 +56,7 @@ def show(options: Options, suite_name: SuiteName) -> None:
     _print_plan(options, suite, runs)
 
 
-@offers("suite_name workers slurm keep_going dry_run overrides runs_dir data_root plugins as_json quiet debug")
+@offers("suite_name workers slurm keep_going dry_run overrides runs_dir data_root plugins speed as_json quiet debug")
 def run(
     options: Options,
     suite_name: SuiteName,
@@ -83,12 +83,15 @@ def run(
 
         ltgen-bench suite run my.toml --slurm partition=gpu --slurm gpus=1 --slurm time=12:00:00
     """
-    suite, runs = _planned(options, suite_name)
+    suite, runs = _planned(options, suite_name, _gpus(slurm or []))
     if dry_run:
         _print_plan(options, suite, runs)
         return
+    from ltgen_bench.runs.suites.plan import remember_speed
+
     runs = _with_data(options, runs, keep_going)
     launcher = _launcher(options, suite)
+    remember_speed(launcher.folder, runs[0].resolved.config.execution.speed)
     if slurm:
         _submit(options, runs, launcher, slurm)
         return
@@ -174,13 +177,21 @@ def stop(options: Options, suite_name: SuiteName) -> None:
     print(f"{len(stopped)} starters stopped here, {len(cancelled)} tasks taken from the queue")
 
 
-def _planned(options: Options, name: str) -> tuple[Suite, list[PlannedRun]]:
+def _planned(options: Options, name: str, on_gpus: bool = False) -> tuple[Suite, list[PlannedRun]]:
+    """The suite's runs, at the speed that is asked for, or they were started at, or that suits where they will run."""
     options.load_plugins()
-    from ltgen_bench.runs.suites.plan import plan
+    from ltgen_bench.runs.suites.plan import plan, remembered_speed
     from ltgen_bench.runs.suites.spec import read_suite, with_overrides
 
     suite = with_overrides(read_suite(name), options.overrides)
-    return suite, plan(suite, options.runs_dir, options.data_root)
+    started = remembered_speed(_launcher(options, suite).folder)
+    speed = options.speed or started or ("fast" if on_gpus else "auto")
+    return suite, plan(suite, options.runs_dir, options.data_root, speed)
+
+
+def _gpus(slurm: list[str]) -> bool:
+    """Whether SLURM is asked for GPUs, which the machine that asks may lack."""
+    return any(pair.split("=")[0] in ("gpus", "gres") for pair in slurm)
 
 
 def _launcher(options: Options, suite: Suite) -> Launcher:

@@ -143,9 +143,19 @@ class SamplingConfig(Section):
 class ExecutionConfig(Section):
     """Where and how it is computed; nothing in here changes what is computed (up to rounding)."""
 
+    @model_validator(mode="after")
+    def _graphs_are_of_compiled_networks(self) -> ExecutionConfig:
+        if self.cuda_graphs and not self.compile:
+            raise ValueError("cuda_graphs needs compile = true")
+        return self
+
     device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
     threads: _NotNegative = 0  # CPU threads; 0: the libraries' own choice
+    # exact, fast, or auto: fast on CUDA and exact elsewhere; what it sets where nobody did: `core.speed`
+    speed: Literal["auto", "exact", "fast"] = "auto"
+    tf32: bool = False  # CUDA: float32 products and convolutions with 10 bits of mantissa
     compile: bool = False  # torch.compile the network
+    cuda_graphs: bool = False  # with compile: replay the network's kernels as one graph
     channels_last: bool = False  # memory format of the network and its inputs
     checkpoint_every: Positive = 2000  # steps
     log_every: Positive = 100  # steps

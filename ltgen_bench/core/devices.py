@@ -90,6 +90,34 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def cuda_formats(tf32: bool, fixed_shapes: bool) -> Iterator[None]:
+    """On CUDA: float32 in full or as TF32 inside; `fixed_shapes`: try kernels out, as every call has the same shape.
+
+    PyTorch itself takes TF32 for convolutions and not for matrix products. Elsewhere this changes nothing.
+    """
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    cudnn.allow_tf32, cudnn.benchmark = tf32, fixed_shapes
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32, cudnn.benchmark = before[1:]
+
+
+def graphs_step() -> None:
+    """With CUDA graphs: what earlier calls of a compiled network returned may be overwritten from here on."""
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+
+def compile_network(network: torch.nn.Module, cuda_graphs: bool) -> None:
+    """Compile in place, once, for calls of fixed shapes; the first call of each shape takes a minute."""
+    if network._compiled_call_impl is None:
+        network.compile(mode="reduce-overhead" if cuda_graphs else None)
+
+
+@contextlib.contextmanager
 def memory_errors(advice: str) -> Iterator[None]:
     """Turn an out-of-memory error into a DeviceError of one line that ends in `advice`."""
     try:

@@ -220,6 +220,7 @@ class EnvironmentPart(Part):
     device: Text
     threads: Count
     packages: dict[Name, Name]
+    speed: Name | None = None  # what `--speed` stood for: precisions, TF32, memory format, compiled or not
 
 
 class CodePart(Part):

@@ -83,12 +83,15 @@ def draw_step(
 class ResidentImages:
     """A training set on the training device as one uint8 tensor; batches are cut, flipped and scaled there.
 
-    A set that does not fit (a memory map larger than `limit` bytes) stays on the host and is copied batch by batch.
+    A set larger than `limit` bytes, or than a quarter of a GPU's free memory, stays on the host, perhaps as a memory
+    map, and is copied batch by batch.
     """
 
     def __init__(self, image_set: ImageSet, device: torch.device, limit: int = 8 << 30):
         self.device = device
         images = image_set.images
+        if device.type == "cuda":
+            limit = min(limit, torch.cuda.mem_get_info(device)[0] // 4)
         self.resident = images.nbytes <= limit
         self._images = torch.from_numpy(np.ascontiguousarray(images)).to(device) if self.resident else None
         self._host = None if self.resident else images
@@ -104,6 +107,8 @@ class ResidentImages:
         else:
             assert self._host is not None
             pixels = torch.from_numpy(np.ascontiguousarray(self._host[indices]))
+            if self.device.type == "cuda":
+                pixels = pixels.pin_memory()  # or the copy would wait for the device
             pixels = pixels.to(self.device, non_blocking=True)
         images = pixels.float().div_(127.5).sub_(1)
         if flip is not None:

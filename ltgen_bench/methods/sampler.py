@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ltgen_bench.core.choices import SamplerName
-from ltgen_bench.core.devices import autocast
+from ltgen_bench.core.devices import autocast, compile_network, graphs_step
 from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.diffusion import NO_LABEL, SAMPLERS, BatchInvariant, SampleNoise, noise_model, to_uint8
+from ltgen_bench.diffusion import NO_LABEL, SAMPLERS, BatchInvariant, NoiseModel, SampleNoise, noise_model, to_uint8
 from ltgen_bench.methods.model import DiffusionModel
 
 # Rows of one network call on the CPU. Kernels are chosen by shape, so calls of one fixed shape make every image
@@ -28,16 +28,17 @@ def sample_diffusion(method: DiffusionModel, labels: Tensor, seeds: Sequence[int
     if config.sampler is SamplerName.DDIM:
         sampler = functools.partial(sampler, eta=config.eta)  # type: ignore[call-arg]
     method.network.eval()
-    model = noise_model(method.network)
-    if method.device.type == "cpu":
-        model = BatchInvariant(model, CPU_TILE)
+    model = _tiled(method, config.guidance_scale)
     noise = SampleNoise(seeds, method.spec.image_shape, method.device)
+    start = noise.initial()
+    if method.device.type == "cuda" and method.run.execution.channels_last:
+        start = start.contiguous(memory_format=torch.channels_last)
     if not config.labelled:
         labels = torch.full_like(labels, NO_LABEL)
     with autocast(method.device, config.precision):
         images = sampler(
             model,
-            noise.initial(),
+            start,
             labels.to(method.device),
             method.schedule,
             noise=noise,
@@ -51,3 +52,34 @@ def sample_diffusion(method: DiffusionModel, labels: Tensor, seeds: Sequence[int
             "train longer, or try --set sampling.clip_x0=true"
         )
     return to_uint8(images)
+
+
+def _tiled(method: DiffusionModel, guidance_scale: float) -> NoiseModel:
+    """The network as samplers call it: in tiles of one shape, where that makes images independent or saves compiling.
+
+    A CPU stays with the memory format of the weights: kernels of another one add in another order, and samples are
+    promised to the last bit there.
+    """
+    network, execution = method.network, method.run.execution
+    if method.device.type == "cpu":
+        return BatchInvariant(noise_model(network), CPU_TILE)
+    if execution.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if not execution.compile:
+        return noise_model(network)
+    compile_network(network, execution.cuda_graphs)
+    # the last batch is smaller: padded, it needs no network of its own
+    rows = execution.sampling_batch_size * (1 if guidance_scale == 0 else 2)
+    return BatchInvariant(_marked(noise_model(network), execution.cuda_graphs), rows)
+
+
+def _marked(model: NoiseModel, cuda_graphs: bool) -> NoiseModel:
+    """The same; a call may then overwrite what the graph of an earlier one returned, so its result is a copy."""
+    if not cuda_graphs:
+        return model
+
+    def predict(x: Tensor, t: Tensor, labels: Tensor, /) -> Tensor:
+        graphs_step()
+        return model(x, t, labels).clone()
+
+    return predict

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ltgen_bench.core.config import TrainingConfig
-from ltgen_bench.core.devices import autocast, memory_errors
+from ltgen_bench.core.devices import autocast, compile_network, graphs_step, memory_errors
 from ltgen_bench.core.distributed import KeepInGraph, World, join_world
 from ltgen_bench.core.errors import CheckpointError, ConfigError
 from ltgen_bench.core.plugins import author_code
@@ -78,7 +78,7 @@ class Trainer:
         if not self.state.resume(self.state_path, self._identity()):
             self._start_from_weights()
         if self.execution.compile:
-            self.method.network.compile()
+            compile_network(self.method.network, self.execution.cuda_graphs)
         if self.world.size > 1:
             devices = [self.context.device.index] if self.context.device.type == "cuda" else None
             self._loss_module = nn.parallel.DistributedDataParallel(
@@ -114,6 +114,8 @@ class Trainer:
         """One optimiser step; returns the named losses and the gradient norm, still on the device."""
         config, step, parts = self.config, self.state.step, self.config.gradient_accumulation
 
+        if self.execution.cuda_graphs:
+            graphs_step()
         # Images, noise levels t and noise of the whole batch: the same on every process.
         whole = self.batches.draw(step)
         mine = self.world.shard(config.batch_size)

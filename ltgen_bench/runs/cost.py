@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 
-from ltgen_bench.core.devices import autocast, cpu_threads, memory_errors, resolve_device
+from ltgen_bench.core.devices import autocast, cpu_threads, cuda_formats, memory_errors, resolve_device
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.guidance_rule import most_selection_cost
@@ -59,7 +59,8 @@ def estimate_cost(resolved: ResolvedRun, trials: Trials | None = None) -> dict[s
     trials = {} if trials is None else trials
     key = _trial_key(resolved, device)
     if key not in trials:
-        with cpu_threads(config.execution.threads), memory_errors("the network does not fit this device"):
+        formats = cuda_formats(config.execution.tf32, fixed_shapes=False)
+        with cpu_threads(config.execution.threads), formats, memory_errors("the network does not fit this device"):
             trials[key] = _trial(_untrained(resolved), device)
     trial, images = trials[key], config.training.steps * config.training.batch_size
     cost |= {
@@ -96,6 +97,7 @@ def _trial_key(resolved: ResolvedRun, device: torch.device) -> str:
             "batch": config.training.batch_size,
             "device": str(device),
             "threads": config.execution.threads,
+            "tf32": config.execution.tf32,
         }
     )
 

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from ltgen_bench.core.config import RunConfig
-from ltgen_bench.core.devices import cpu_threads, resolve_device
+from ltgen_bench.core.devices import cpu_threads, cuda_formats, resolve_device
 from ltgen_bench.core.distributed import World, join_world, lost_processes
 from ltgen_bench.core.errors import ConfigError, PluginError
 from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.progress import Progress, TerminalProgress
+from ltgen_bench.core.speed import speed_words
 from ltgen_bench.core.storage import read_json_object, write_json
 from ltgen_bench.evaluation.assemble import assemble_record
 from ltgen_bench.evaluation.evaluate import Evaluation, Evaluator
@@ -79,7 +80,7 @@ class Run:
                 self._refuse_other_weights(finished)
                 self.progress.say(f"finished before: {self.folder.record}")
                 return finished
-            with cpu_threads(self.config.execution.threads):
+            with self.computing():
                 method = self.train(world)
                 self.draws.choose_guidance(method, world, self._judge)
                 samples = self.draws.sample(method, world)
@@ -104,7 +105,7 @@ class Run:
         world = join_world()
         with self._held(world):
             self.claim(world)
-            with cpu_threads(self.config.execution.threads):
+            with self.computing():
                 return self.train(world).facts()
 
     def sample_only(self, count: int | None, seed: int | None, out: Path | None) -> tuple[Path, str]:
@@ -116,7 +117,7 @@ class Run:
         path = out or self.folder.path / "samples" / f"{key}.npz"
         world = join_world()
         device = resolve_device(self.config.execution.device, world.local_rank)
-        with cpu_threads(self.config.execution.threads), self._author_errors():
+        with self.computing(), self._author_errors():
             method = load_trained(self.resolved, self.folder, device)
             samples = self.draws.draw(method, path, count, seed, key, world, sampling)
         return path, samples.sha256()
@@ -126,6 +127,13 @@ class Run:
         """The folder, locked by the first process; errors of plug-ins and of lost processes in one line."""
         lock = self.folder.locked() if world.is_main else contextlib.nullcontext()
         with lock, self._author_errors(), lost_processes(world):
+            yield
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Threads and number formats as the configuration says."""
+        execution = self.config.execution
+        with cpu_threads(execution.threads), cuda_formats(execution.tf32, execution.compile):
             yield
 
     @contextlib.contextmanager
@@ -210,7 +218,7 @@ class Run:
                 facts=method.facts(),
                 code_sha256=self.resolved.method_sha256,
             ),
-            environment(device),
+            environment(device).model_copy(update={"speed": speed_words(config)}),
             seed=config.seed,
             training=training,
             sampling=self.draws.sampling if is_diffusion else None,

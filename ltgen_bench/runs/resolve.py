@@ -12,6 +12,7 @@ from ltgen_bench.core.config import DatasetConfig, RunConfig, TrainingConfig, bu
 from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
 from ltgen_bench.core.plugins import author_code, plugin_code_sha256
 from ltgen_bench.core.protocol import resolve_protocol
+from ltgen_bench.core.speed import chosen_speed, speed_layer
 from ltgen_bench.core.storage import sha256_file
 from ltgen_bench.datasets import Dataset, load_dataset
 from ltgen_bench.methods import METHODS, DataSpec, DiffusionMethod, Method
@@ -63,7 +64,7 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     )
     own = merge(recipes.get("method", {}), user.get("method", {}), {"name": method_name})
     implied = method_class.implied(build(method_class.Config, own, "method"))
-    merged = merge(recipes, implied, user, {"method": {"name": method_name}})
+    merged = merge(recipes, implied, *_with_speed(user), {"method": {"name": method_name}})
     merged["training"] = _with_init_hash(merged.get("training", {}))
     merged["protocol"] = resolve_protocol({"name": dataset.default_protocol, **merged.get("protocol", {})})
     merged["training"] = _within_budget(merged["training"], user.get("training", {}), merged["protocol"])
@@ -86,6 +87,13 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
         )
     _check_sampling(config, is_diffusion)
     return ResolvedRun(config, dataset, method_class, notes, plugin_code_sha256(method_class))
+
+
+def _with_speed(user: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """What `execution.speed` sets, the user's layers over it, and what it turned out to be."""
+    wanted, device = (str(user.get("execution", {}).get(key, "auto")) for key in ("speed", "device"))
+    speed = chosen_speed(wanted, device)
+    return speed_layer(speed, device), user, {"execution": {"speed": speed}} if wanted == "auto" else {}
 
 
 def _first_recipe(find: Callable[[str], dict[str, Any]], dataset: Dataset, options: DatasetConfig) -> dict[str, Any]:

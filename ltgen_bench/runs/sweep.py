@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ltgen_bench.core.config import SamplingConfig, build
-from ltgen_bench.core.devices import cpu_threads, resolve_device
+from ltgen_bench.core.devices import resolve_device
 from ltgen_bench.core.distributed import World
 from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
 from ltgen_bench.core.storage import read_json_object, sha256_file, sha256_json, write_json
@@ -75,7 +75,7 @@ def sweep(work: Run, values: dict[str, list[Any]], count: int | None, seed: int 
     device = resolve_device(config.execution.device)
     evaluator = work.evaluator()
     rows, judge, method = [], None, None
-    with cpu_threads(config.execution.threads):
+    with work.computing():
         for own in settings:
             name = sha256_json(own.model_dump(mode="json"))[:16]
             if name not in kept:

@@ -16,7 +16,7 @@ from conftest import Cli, refused
 
 from ltgen_bench.core.errors import ConfigError, UserError
 from ltgen_bench.core.storage import is_locked, locked_folder
-from ltgen_bench.runs.suites.plan import by_training, plan
+from ltgen_bench.runs.suites.plan import by_training, plan, remember_speed
 from ltgen_bench.runs.suites.slurm import slurm_parameters
 from ltgen_bench.runs.suites.spec import parse_suite, read_suite, suite_names
 from ltgen_bench.runs.suites.status import RunState, status_of
@@ -166,6 +166,25 @@ def test_slurm_options(pairs: list[str], found: dict) -> None:
 def test_slurm_options_that_are_none(pair: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         slurm_parameters([pair])
+
+
+def test_runs_on_gpus_are_planned_where_there_are_none(cli: Cli, tmp_path: Path) -> None:
+    """The speed of the machine that runs them enters their folder's name; later questions come from anywhere."""
+    (tmp_path / "mine.toml").write_text(TINY)
+    suite = read_suite(str(tmp_path / "mine.toml"))
+    exact, fast = (plan(suite, tmp_path, tmp_path, speed)[0] for speed in ("auto", "fast"))
+    assert exact.folder.path != fast.folder.path
+    assert exact.layers()["execution"]["speed"] == "exact"
+    assert fast.layers()["execution"] == {"checkpoint_every": 4, "speed": "fast"}
+    on_gpus = json.loads(cli("suite", "run", "mine.toml", "--dry-run", "--slurm", "gpus=1", "--json")[1])
+    here = json.loads(cli("suite", "show", "mine.toml", "--json")[1])
+    hashes = [run["run"].rpartition("/")[2] for run in on_gpus["runs"]]
+    assert hashes[0] == fast.folder.path.name
+    assert here["runs"][0]["run"].endswith(exact.folder.path.name)
+    remember_speed(tmp_path / "runs" / "suites" / "mine", "fast")  # as a start does
+    assert json.loads(cli("suite", "status", "mine.toml", "--json")[1])["counts"]["waiting"] == 2
+    here = json.loads(cli("suite", "show", "mine.toml", "--json")[1])
+    assert [run["run"].rpartition("/")[2] for run in here["runs"]] == hashes
 
 
 def suite_process(folder: Path, *options: str) -> subprocess.Popen:

@@ -46,7 +46,7 @@ class Launcher:
     def command(self, run: PlannedRun) -> list[str]:
         """The command of a run; its configuration is written for it, as the user would have."""
         config = self.folder / "cells" / f"{run.name}.toml"
-        write_text(config, tomli_w.dumps(run.cell.layers()))
+        write_text(config, tomli_w.dumps(run.layers()))
         places = ["--runs-dir", str(self.runs_dir), "--data-root", str(self.data_root)]
         return [sys.executable, "-m", "ltgen_bench", "run", "--config", str(config), *places, "--json", *self.further]
 

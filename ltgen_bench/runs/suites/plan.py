@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ltgen_bench.core.config import merge
 from ltgen_bench.core.errors import UserError
-from ltgen_bench.core.storage import sha256_json
+from ltgen_bench.core.storage import read_json_object, sha256_json, write_json
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights
 from ltgen_bench.runs.folder import RunFolder, run_path
 from ltgen_bench.runs.resolve import ResolvedRun, resolve
 from ltgen_bench.runs.suites.spec import RunCell, Suite
+
+_SPEED = "speed.json"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class PlannedRun:
     folder: RunFolder
     training: str  # equal where two runs have the same trained model
     settings: str = ""  # those of its keys in which the suite's cells differ
+
+    def layers(self) -> dict[str, Any]:
+        """What the run is made of, as one would write it."""
+        return merge(self.cell.layers(), {"execution": {"speed": self.resolved.config.execution.speed}})
 
     @property
     def label(self) -> str:
@@ -41,13 +49,17 @@ class PlannedRun:
         return [str(file) for file in (*self.resolved.dataset.missing_files(), *weights.values())]
 
 
-def plan(suite: Suite, runs_dir: Path, data_root: Path) -> list[PlannedRun]:
-    """The runs of a suite, each once, in its order; raises the error of the first cell that is none, with its label."""
+def plan(suite: Suite, runs_dir: Path, data_root: Path, speed: str = "auto") -> list[PlannedRun]:
+    """The runs of a suite, each once, in its order; raises the error of the first cell that is none, with its label.
+
+    `speed` is for the cells that say nothing of it. What `auto` is, is decided here, where the runs are planned: a
+    machine that runs them, or asks for them, may have another device.
+    """
     found: dict[Path, PlannedRun] = {}
     shared = _shared(suite)
     for cell in suite.cells:
         try:
-            resolved = resolve(cell.layers(), data_root)
+            resolved = resolve(merge({"execution": {"speed": speed}}, cell.layers()), data_root)
         except UserError as error:
             raise type(error)(f"cell {cell.label}: {error}") from error
         path = run_path(runs_dir, resolved.config, resolved.dataset.name)
@@ -70,3 +82,14 @@ def by_training(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     for run in runs:
         groups.setdefault(run.training, []).append(run)
     return list(groups.values())
+
+
+def remember_speed(folder: Path, speed: str) -> None:
+    """Keep in a suite's folder how fast its runs are made, for whoever asks for them on another machine."""
+    write_json(folder / _SPEED, {"speed": speed})
+
+
+def remembered_speed(folder: Path) -> str | None:
+    """How fast the suite's runs were last started; None before its first start."""
+    note = read_json_object(folder / _SPEED)
+    return None if note is None else str(note.get("speed"))
