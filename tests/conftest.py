@@ -19,6 +19,9 @@ settings.load_profile("suite")
 SHARED = Path(os.environ.get("LTGEN_BENCH_SHARED") or "no-shared-folder")
 REAL_IMAGES = SHARED / "data"
 
+# `LTGEN_BENCH_GPU_TESTS=cpu` runs the tests that are marked `gpu` on the CPU, to try the tests themselves.
+GPU_DEVICE = os.environ.get("LTGEN_BENCH_GPU_TESTS") or "cuda"
+
 # A digits run of about a second: enough to go through every stage, far too short to learn anything.
 QUICK = {
     "training": {"steps": 12, "batch_size": 16, "warmup_steps": 4},
@@ -70,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")
     no_data = pytest.mark.skip(reason="needs the folder with data/ and paper/ that LTGEN_BENCH_SHARED names")
     for item in items:
-        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        if item.get_closest_marker("gpu") and GPU_DEVICE != "cpu" and not torch.cuda.is_available():
             item.add_marker(no_gpu)
         if "shared" in item.keywords and not SHARED.is_dir():
             item.add_marker(no_data)

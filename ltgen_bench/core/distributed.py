@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltgen_bench.core.errors import DeviceError
 
@@ -101,6 +102,14 @@ def leave_world() -> None:
     """Leave the process group, if there is one."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def data_parallel(module: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel:
+    """`module`, whose gradients are averaged over the processes; its buffers are constants and not exchanged."""
+    wrapper = nn.parallel.DistributedDataParallel
+    new = "forward_sync_buffers" in inspect.signature(wrapper.__init__).parameters  # the older name warns there
+    options: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
+    return wrapper(module, device_ids=[device.index] if device.type == "cuda" else None, **options)
 
 
 def gather_with_gradient(rows: Tensor) -> Tensor:

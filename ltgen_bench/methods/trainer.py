@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ltgen_bench.core.config import TrainingConfig
 from ltgen_bench.core.devices import autocast, compile_network, graphs_step, memory_errors
-from ltgen_bench.core.distributed import KeepInGraph, World, join_world
+from ltgen_bench.core.distributed import KeepInGraph, World, data_parallel, join_world
 from ltgen_bench.core.errors import CheckpointError, ConfigError
 from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.seeding import derive_seed
@@ -80,10 +80,7 @@ class Trainer:
         if self.execution.compile:
             compile_network(self.method.network, self.execution.cuda_graphs)
         if self.world.size > 1:
-            devices = [self.context.device.index] if self.context.device.type == "cuda" else None
-            self._loss_module = nn.parallel.DistributedDataParallel(
-                self._loss_module, device_ids=devices, broadcast_buffers=False
-            )
+            self._loss_module = data_parallel(self._loss_module, self.context.device)
         advice = _memory_advice(self.method, self.world)
         with self.context.progress as progress, stop_signals() as stop, memory_errors(advice):
             progress.start("training", self.config.steps, "steps", self.state.step)

@@ -31,7 +31,8 @@ def test_a_cpu_is_exact_and_nothing_changes() -> None:
     made = config()
     assert made.execution.speed == "exact"
     assert (made.training.precision, made.sampling.precision) == ("fp32", "fp32")
-    assert not (made.execution.tf32 or made.execution.compile)
+    assert not made.execution.tf32
+    assert not made.execution.compile
     assert made.hash() == config(execution={"speed": "exact"}).hash()
 
 

@@ -11,14 +11,22 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch_fidelity.feature_extractor_inceptionv3 as inception_peer
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from ltgen_bench.core.choices import SamplerName
-from ltgen_bench.diffusion import SAMPLERS, noise_model
+from ltgen_bench.diffusion import SAMPLERS, ExponentialMovingAverage, noise_model
+from ltgen_bench.features import Extractor, load_extractor
+from ltgen_bench.features.networks.dinov2 import DINOv2Extractor, VisionTransformer
+from ltgen_bench.features.networks.inception import InceptionV3Extractor
 from ltgen_bench.methods import METHODS, NO_LABEL, DiffusionBatch, DiffusionMethod
+from ltgen_bench.methods.finiteness import Finiteness
+from ltgen_bench.metrics.numerics.distances import Frame, PreparedRows, squared_distance_tile
+from ltgen_bench.metrics.numerics.neighbours import SmallestSoFar
 from ltgen_bench.runs.resolve import resolve
 
 CUDA = torch.device("cuda", 0)
@@ -126,3 +134,74 @@ def test_sampling_stays_on_the_device_and_reads_nothing_back(sampler: SamplerNam
                 clip_x0=True,
             )
         assert (images.shape, images.device) == (shape, CUDA)
+
+
+def test_clipping_the_step_and_the_average_read_nothing_back() -> None:
+    """What follows the backward pass, which pretended tensors cannot run."""
+    with rehearsal() as mode:
+        network = made(mode, "ddpm").network
+        parameters = list(network.parameters())
+        for parameter in parameters:
+            parameter.grad = torch.rand_like(parameter)
+        average = ExponentialMovingAverage.of(network, 0.999)
+        finiteness = Finiteness(CUDA)
+        norm = nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
+        finite = finiteness.count(0, norm, {"loss": torch.rand((), device=CUDA)})
+        optimizer = torch.optim.Adam(parameters, fused=True)
+        optimizer.found_inf, optimizer.grad_scale = (~finite).float(), None  # type: ignore[attr-defined]
+        optimizer.step()
+        average.update(0)
+        assert finite.device == CUDA
+
+
+def networks() -> dict[str, Extractor]:
+    """Every feature network, with made-up weights where the real ones are a download."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inception_peer, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(inception_peer.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        peer = inception_peer.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], verbose=False)
+    made_up = {"weights_sha256": "0" * 64}
+    return {
+        "digits-cnn": load_extractor("digits-cnn", weights_root=Path("unused")),
+        "efficientnet-lite0": load_extractor("efficientnet-lite0", weights_root=Path("unused")),
+        "inception-v3-fid": InceptionV3Extractor(peer.state_dict(), **made_up),
+        "dinov2-vit-b-14": DINOv2Extractor(VisionTransformer().state_dict(), **made_up),
+    }
+
+
+def carry(mode: FakeTensorMode, owner: object) -> None:
+    """Move what an extractor, or a helper in it, holds: networks, tensors, and the name of the device."""
+    for key, value in list(vars(owner).items()):
+        if isinstance(value, nn.Module):
+            move(mode, value)
+        elif isinstance(value, Tensor):
+            setattr(owner, key, mode.from_tensor(value).to(CUDA))
+        elif isinstance(value, torch.device):
+            setattr(owner, key, CUDA)
+        elif type(value).__module__.startswith("ltgen_bench.features.networks"):
+            carry(mode, value)
+
+
+@pytest.mark.parametrize("name", ["digits-cnn", "efficientnet-lite0", "inception-v3-fid", "dinov2-vit-b-14"])
+def test_extraction_stays_on_the_device_and_reads_nothing_back(name: str) -> None:
+    extractor = networks()[name]
+    size = extractor.image_size or 32
+    with rehearsal() as mode:
+        carry(mode, extractor)
+        channels = extractor.image_channels[0]
+        images = torch.zeros(3, channels, size, size, dtype=torch.uint8, device=CUDA)
+        features, logits = extractor(images)
+    assert (features.shape, features.device, features.dtype) == ((3, extractor.dim), CUDA, torch.float32)
+    assert logits is None or logits.device == CUDA
+
+
+def test_a_tile_of_distances_and_its_neighbours_read_nothing_back() -> None:
+    with rehearsal():
+        rows, norms = torch.rand(32, 8, device=CUDA), torch.rand(32, device=CUDA)
+        points = np.zeros((32, 8), np.float32)
+        prepared = PreparedRows(points, rows, norms, Frame(np.zeros(8), 0), 1e-6)
+        smallest = SmallestSoFar(32, 5, norms)
+        for first in (0, 16):
+            tile = squared_distance_tile(prepared, prepared, slice(0, 32), slice(first, first + 16), shrink=1e-6)
+            smallest.add(slice(0, 32), tile, first)
+        assert smallest.values.device == smallest.indices.device == CUDA
