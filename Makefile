@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,8 @@ help:
 	@echo "make test    run the tests"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   the benchmarks, ours and their peers in one run"
+	@echo "make gpu     for a machine with a GPU: its tests and its table; PYTHON=python3 takes that interpreter and"
+	@echo "             installs nothing; DEVICE=cpu SHORT=1 tries both on a CPU"
 
 demo: $(VENV)/.installed
 	$(BIN)/ltgen-bench run
@@ -25,6 +27,25 @@ lint: $(VENV)/.installed-lint
 
 bench: $(VENV)/.installed-bench
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/bench -o addopts=--strict-markers -o timeout=3600
+
+# PYTHON=... on the command line is an interpreter that has all it needs: nothing is installed, as on clusters
+# without network.
+DEVICE ?= cuda
+ifeq ($(origin PYTHON),command line)
+GPU_PYTHON := PYTHONPATH=. $(PYTHON)
+GPU_NEEDS :=
+else
+GPU_PYTHON := $(BIN)/python
+GPU_NEEDS := $(VENV)/.installed-test
+endif
+
+gpu: gpu-tests gpu-bench
+
+gpu-tests: $(GPU_NEEDS)
+	LTGEN_BENCH_GPU_TESTS=$(DEVICE) $(GPU_PYTHON) -m pytest -m gpu tests/gpu/test_cuda.py
+
+gpu-bench: $(GPU_NEEDS)
+	$(GPU_PYTHON) tests/bench/gpu.py --device $(DEVICE) $(if $(SHORT),--short,--out tests/bench/GPU.md)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
