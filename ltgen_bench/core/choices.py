@@ -59,8 +59,15 @@ class ModelWeights(Choice):
     RAW = "raw"
 
 
-class Status(Choice):
-    """What has been checked of a leaderboard's row."""
+class Level(Choice):
+    """What has been checked of a leaderboard's row (`leaderboard.submission.levels`)."""
 
-    SUBMITTED = "submitted"
-    VERIFIED = "verified"
+    REPORTED = "reported"
+    REMEASURED = "remeasured"
+    RESAMPLED = "resampled"
+    RETRAINED = "retrained"
+
+    @property
+    def height(self) -> int:
+        """Its place on the ladder, from 0."""
+        return list(Level).index(self)

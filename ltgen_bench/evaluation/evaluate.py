@@ -16,15 +16,16 @@ from ltgen_bench.core.distributed import World
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import Protocol, get_protocol
-from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
-from ltgen_bench.datasets.overlap import not_trained_on
+from ltgen_bench.datasets import Dataset, load_dataset
 from ltgen_bench.datasets.unseen import unseen_reference
+from ltgen_bench.evaluation.authenticity import Authenticity, RealFeatures, assess, unseen_images
+from ltgen_bench.evaluation.compared import Compared, compared_sides
 from ltgen_bench.evaluation.feature_sets import FeatureSets
 from ltgen_bench.evaluation.parts import class_mix_differs, dataset_part, extractor_part, metric_settings, samples_part
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights, refuse_unused_weights
 from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, SamplesPart
 from ltgen_bench.evaluation.samples import Samples, as_samples, check_class_counts, check_samples
-from ltgen_bench.metrics import FeatureArrays, MemorisationInputs, MetricReport, compute_metrics
+from ltgen_bench.metrics import MetricReport, compute_metrics
 from ltgen_bench.metrics.label_check import label_warning
 
 
@@ -37,6 +38,7 @@ class Evaluation:
     dataset: DatasetPart
     samples: SamplesPart
     extractors: dict[str, ExtractorPart]
+    authenticity: Authenticity  # whether the samples can be honest, as far as they say so themselves
 
     def to_dict(self) -> dict[str, Any]:
         """The metrics, as JSON values."""
@@ -83,9 +85,18 @@ class Evaluator:
     progress: Progress = field(default_factory=Progress)
 
     def measure(
-        self, samples: Samples, dataset: Dataset, protocol: Protocol, *, resized_from: int | None = None
+        self,
+        samples: Samples,
+        dataset: Dataset,
+        protocol: Protocol,
+        *,
+        resized_from: int | None = None,
+        secret: int | None = None,
     ) -> Evaluation:
         """Every number of `protocol`; samples without labels get none by class. `resized_from`: pixels, for the record.
+
+        `secret` is a number that the samples' sender cannot foresee (`evaluation.authenticity`); None: one that
+        follows from the samples, so that the same samples give the same record.
 
         Raises SamplesError for samples that do not fit the data set, ConfigError for weights that the protocol does not
         use, MissingFileError for missing ones, DeviceError when memory runs out.
@@ -98,7 +109,8 @@ class Evaluator:
         device = measuring_device(self.device)
         with memory_errors(_LESS_MEMORY):
             sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
-            report = self._report(samples, dataset, protocol, sets, device)
+            seed = int(samples.sha256()[:12], 16) if secret is None else secret
+            report, authenticity = self._report(samples, dataset, protocol, sets, device, seed)
             unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
         extractors = {"features": sets.main, "manifold": sets.manifold}
         return Evaluation(
@@ -107,6 +119,7 @@ class Evaluator:
             dataset=dataset_part(dataset, unseen),
             samples=samples_part(samples, dataset, resized_from),
             extractors={role: extractor_part(extractor, protocol) for role, extractor in extractors.items()},
+            authenticity=authenticity,
         )
 
     def judge(self, dataset: Dataset, protocol: Protocol) -> Callable[[Samples], dict[str, float | None]]:
@@ -156,14 +169,20 @@ class Evaluator:
         device = measuring_device(self.device)
         with memory_errors(_LESS_MEMORY):
             sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
-            _compared(samples, dataset, protocol, replace(sets, share=(world.rank, world.size)))
+            compared_sides(samples, dataset, protocol, replace(sets, share=(world.rank, world.size)))
         world.barrier()
 
     def _report(
-        self, samples: Samples, dataset: Dataset, protocol: Protocol, sets: FeatureSets, device: torch.device
-    ) -> MetricReport:
+        self,
+        samples: Samples,
+        dataset: Dataset,
+        protocol: Protocol,
+        sets: FeatureSets,
+        device: torch.device,
+        seed: int,
+    ) -> tuple[MetricReport, Authenticity]:
         labelled = samples.labels is not None
-        compared = _compared(samples, dataset, protocol, sets)
+        compared = compared_sides(samples, dataset, protocol, sets)
         generated, real = compared.generated, compared.real
         warning = label_warning(generated, real, dataset.class_names) if labelled else None
         if warning is not None:
@@ -186,83 +205,66 @@ class Evaluator:
             progress=self.progress.say,
             device=str(device),
         )
-        notes = {"labels": warning} if warning is not None else {}
+        authenticity = _authenticity(samples, dataset, compared, sets, report, seed, str(device))
+        notes = _notes(samples, dataset, compared, sets, report)
+        if warning is not None:
+            notes["labels"] = warning
+        if authenticity.broken:
+            notes["authenticity"] = authenticity.line()
+            self.progress.say(f"warning: {authenticity.line()}")
         if not labelled:
-            notes["per_class"] = "unconditional samples belong to no class"
             counts = samples.class_counts(dataset.class_count)
             report = replace(report, per_class={**(report.per_class or {}), "n_generated": counts})
-        if report.fid is not None and len(samples) <= sets.main.dim:
-            notes["fid"] = (
-                f"{len(samples):,} samples are fewer than the {sets.main.dim:,} features: its bias dominates, so "
-                "compare it with numbers from exactly as many samples only"
-            )
-        held_out = compared.held_out
-        if held_out is not None and class_mix_differs(samples.labels, held_out.labels, dataset.class_count):
-            notes["memorisation"] = _CLASS_MIX
-        return replace(report, notes={**report.notes, **notes})
+        return replace(report, notes={**report.notes, **notes}), authenticity
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """The features that a measurement compares, and the real images that some of them are of."""
+def _notes(
+    samples: Samples, dataset: Dataset, compared: Compared, sets: FeatureSets, report: MetricReport
+) -> dict[str, str]:
+    notes = {}
+    if samples.labels is None:
+        notes["per_class"] = "unconditional samples belong to no class"
+    if report.fid is not None and len(samples) <= sets.main.dim:
+        notes["fid"] = (
+            f"{len(samples):,} samples are fewer than the {sets.main.dim:,} features: its bias dominates, so "
+            "compare it with numbers from exactly as many samples only"
+        )
+    held_out = compared.held_out
+    if held_out is not None and class_mix_differs(samples.labels, held_out.labels, dataset.class_count):
+        notes["memorisation"] = _CLASS_MIX
+    return notes
 
-    generated: FeatureArrays
-    real: FeatureArrays
-    reference: ImageSet  # what `real` are the features of
-    papers: FeatureArrays | None  # the data set's usual reference, where `real` is the unseen one
-    training: MemorisationInputs
-    held_out: ImageSet | None
 
-
-def _compared(samples: Samples, dataset: Dataset, protocol: Protocol, sets: FeatureSets) -> _Compared:
-    unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
-    info, reference = unseen or (dataset.reference, dataset.reference_set())
-    train = dataset.train()
-    held_out = not_trained_on(dataset.held_out(), train)
-    generated = sets.arrays("samples", samples.images, samples.labels)
-    real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
-    papers = None
+def _authenticity(
+    samples: Samples,
+    dataset: Dataset,
+    compared: Compared,
+    sets: FeatureSets,
+    report: MetricReport,
+    seed: int,
+    device: str,
+) -> Authenticity:
+    unseen = unseen_images(dataset)
+    features = None
     if unseen is not None:
-        theirs = dataset.reference_set()
-        papers = sets.arrays(f"reference {dataset.reference.name}", theirs.images, theirs.labels)
-    mirror = protocol.copies == "mirrored" and dataset.horizontal_flip  # as training may have seen them
-    training = _memorisation_inputs(samples, train, held_out, reference, real, sets, mirror)
-    return _Compared(generated, real, reference, papers, training, held_out)
+        theirs = sets.real_images("unseen images", unseen, compared.reference, compared.real)
+        training = compared.training.training_features
+        assert training is not None
+        features = RealFeatures(compared.generated.features, training, theirs, unseen)
+    interval = report.confidence.get("fid")
+    return assess(
+        samples,
+        dataset,
+        features,
+        seed=seed,
+        fid_upper=None if interval is None else interval.high,
+        fid_floor=report.fid_floor,
+        device=device,
+    )
 
 
 _LESS_MEMORY = "try a smaller --set execution.evaluation_batch_size"
-
 _CLASS_MIX = (
     "the held-out images have other class shares than the samples (reference images that were trained on are "
     "left out), so an honest generator need not have the threshold's share of suspiciously near samples"
 )
-
-
-def _memorisation_inputs(
-    samples: Samples,
-    train: ImageSet,
-    held_out: ImageSet | None,
-    reference: ImageSet,
-    real: FeatureArrays,
-    sets: FeatureSets,
-    mirror: bool,
-) -> MemorisationInputs:
-    """What the search for copies compares: features, and pixels (N, H, W, C), of generated and of real images."""
-
-    def channels_last(images: np.ndarray) -> np.ndarray:
-        return images.transpose(0, 2, 3, 1)
-
-    training = sets.real_images("training images", train, reference, real)
-    mirrored = None
-    if mirror:
-        mirrored = sets.of_images("mirrored training images", np.ascontiguousarray(train.images[..., ::-1]))
-    unseen = None if held_out is None else sets.real_images("held-out images", held_out, reference, real)
-    return MemorisationInputs(
-        training_features=training,
-        mirrored_features=mirrored,
-        held_out_features=unseen,
-        generated_pixels=channels_last(samples.images),
-        training_pixels=channels_last(train.images),
-        held_out_pixels=None if held_out is None else channels_last(held_out.images),
-        training_labels=train.labels,
-    )

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ltgen_bench.core.choices import Status
+from ltgen_bench.core.choices import Level
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.leaderboard.factors import is_control
 from ltgen_bench.leaderboard.reference_rows import ReferenceRow, read_reference_rows, reference_rows_path
 from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
+from ltgen_bench.leaderboard.submission.levels import RANKED_FROM, level_of
 from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME, shown
 from ltgen_bench.leaderboard.submission.verification import Verification, verified_seeds
 
@@ -47,33 +48,45 @@ class Entry:
         return len(self.records)
 
     @property
-    def status(self) -> Status:
-        """`verified` when every seed's samples were measured again, else `submitted`."""
-        return Status.VERIFIED if len(self.verifications) == self.n else Status.SUBMITTED
+    def level(self) -> Level:
+        """How much of every seed has been checked."""
+        return level_of(self.verifications, self.n)
 
     @property
     def status_text(self) -> str:
-        """The status, how many seeds are verified where it is some of them, and by whom.
+        """The level, how many seeds were measured again where it is some of them, and by whom.
 
         Whoever gives no name, or the submitter's, vouches for no more than the submitter's own machine.
         """
         if self.ignores_labels:
-            return f"{self.status}, ignores its labels"
-        if self.status is Status.SUBMITTED:
-            some = f" ({len(self.verifications)} of {self.n} seeds verified)" if self.verifications else ""
-            return self.status + some
+            return f"{self.level}, ignores its labels"
+        if self.level is Level.REPORTED:
+            some = f" ({len(self.verifications)} of {self.n} seeds remeasured)" if self.verifications else ""
+            return self.level + some
+        return f"{self.level} by {self.checked_by}"
+
+    @property
+    def checked_by(self) -> str:
+        """Who checked all of it, in words; empty where nobody did."""
         names = {verification.verifier.strip() for verification in self.verifications.values()}
         own = {"", self.submission.metadata.submitter.strip().casefold()}
         others = sorted(name for name in names if name.casefold() not in own)
-        if len(others) < len(names):
-            return f"{self.status} by the submitter's own machine"
-        return f"{self.status} by {', '.join(others)}"
+        if not names:
+            return ""
+        return "the submitter's own machine" if len(others) < len(names) else ", ".join(others)
+
+    @property
+    def checked_with(self) -> str:
+        """The versions of the code that checked it, by commit where it came from a checkout."""
+        codes = {one.code.commit[:12] if one.code.commit else one.code.version for one in self.verifications.values()}
+        return ", ".join(sorted(codes))
 
     @property
     def comparable(self) -> bool:
-        """Whether it can be ranked: verified, enough seeds, and samples of classes (others answer another task)."""
+        """Whether it can be ranked: drawn again, enough seeds, and samples of classes (others answer another task)."""
         labelled = all(record.samples.labelled for record in self.records.values())
-        return self.status is Status.VERIFIED and self.n >= SEEDS_WANTED and labelled and not self.ignores_labels
+        drawn = self.level.height >= RANKED_FROM.height
+        return drawn and self.n >= SEEDS_WANTED and labelled and not self.ignores_labels
 
     @property
     def ignores_labels(self) -> bool:
@@ -213,4 +226,4 @@ def _controls(entry: Entry, board: Board) -> bool:
 
 
 def _verified(entries: list[Entry]) -> int:
-    return sum(entry.status is Status.VERIFIED for entry in entries)
+    return sum(entry.level is not Level.REPORTED for entry in entries)

@@ -71,8 +71,12 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
         "worst_rank": [row.rank_range and row.rank_range[1] for row in ordered],
         "submission": [row.entry.name for row in ordered],
         "method": [row.entry.method for row in ordered],
-        "status": [row.entry.status for row in ordered],
-        "verified_seeds": [len(row.entry.verifications) for row in ordered],
+        "level": [row.entry.level for row in ordered],
+        "remeasured_seeds": [len(row.entry.verifications) for row in ordered],
+        "resampled_seeds": [sum(bool(one.redrawn_rows) for one in row.entry.verifications.values()) for row in ordered],
+        "checked_by": [row.entry.checked_by for row in ordered],
+        "checked": [max((one.verified for one in row.entry.verifications.values()), default="") for row in ordered],
+        "checked_with": [row.entry.checked_with for row in ordered],
         "n": [row.entry.n for row in ordered],
     }
     columns = _present((*MAIN_COLUMNS, *FURTHER_COLUMNS), ordered)
@@ -300,8 +304,8 @@ def _legend(board: Board, ordered: list[Row]) -> str:
         "1–4 says that the noise of the seeds leaves these ranks open. **Bold**: best among ranked rows, in the "
         "columns whose numbers mean better on their own. "
         + (
-            "Rows without a rank are not verified, have fewer than three seeds, are unconditional or ignore their "
-            "labels. "
+            "Rows without a rank were not drawn again from their weights, have fewer than three seeds, are "
+            "unconditional or ignore their labels. "
             if unranked
             else ""
         )

@@ -111,7 +111,7 @@ def test_a_record_page_shows_where_it_comes_from(built: Path, leaderboards: Path
     for part in (
         record.samples.sha256, record.dataset.fingerprint, record.dataset.reference.fingerprint, record.protocol_hash,
         str(record.code.commit), record.timing.created, record.extractors["features"].weights_sha256,
-        "learning_rate = 0.001", "702,625", "A. Author, A title, 2026", 'src="1.png"', ">verified<",
+        "learning_rate = 0.001", "702,625", "A. Author, A title, 2026", 'src="1.png"', ">resampled<",
     ):  # fmt: skip
         assert part in text, part
     folder = built / "records/digits-lt/coral"

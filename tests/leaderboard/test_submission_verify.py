@@ -13,8 +13,9 @@ import pytest
 from leaderboard_records import change, command, digits, make_record, refused, write_submission, write_sums
 
 from ltgen_bench.core.progress import Progress
-from ltgen_bench.core.seeding import uniform_labels
+from ltgen_bench.core.seeding import labels_by_policy, uniform_labels
 from ltgen_bench.evaluation import provenance as environment
+from ltgen_bench.evaluation.authenticity import Authenticity, unseen_images
 from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.record import CodePart
 from ltgen_bench.evaluation.record_files import parse_record, read_record
@@ -27,7 +28,7 @@ from ltgen_bench.leaderboard.submission.terms import DECLARATION
 from ltgen_bench.leaderboard.submission.tolerance import disagreements, table_values, tolerance
 from ltgen_bench.leaderboard.submission.untrusted import check_picture
 from ltgen_bench.leaderboard.submission.verification import read_verification, verification_path, verified_seeds
-from ltgen_bench.leaderboard.submission.verify import verify_samples
+from ltgen_bench.leaderboard.submission.verify import refuse_alike_seeds, verify_samples
 from ltgen_bench.runs.external import evaluate_external
 from ltgen_bench.runs.resolve import resolve
 
@@ -47,9 +48,9 @@ def clean_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def draw_samples(path: Path, seed: int) -> Path:
-    """1,000 "generated" digits: reference images with noise, labels as the protocol draws them."""
+    """1,000 "generated" digits: training images with noise, labels as the protocol draws them."""
     draw = np.random.default_rng(seed)
-    reference = digits().reference_set()
+    reference = digits().train()
     labels = uniform_labels(1000, 10, seed)
     chosen = [draw.choice(np.flatnonzero(reference.labels == label)) for label in labels]
     noise = draw.integers(-20, 20, (1000, 1, 8, 8))
@@ -134,7 +135,7 @@ def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_cod
         monkeypatch, capsys, "verify", folder, "--samples", files[1], "--leaderboards", boards, *data
     )
     assert (code, err) == (0, "")
-    assert "1 of 2 seeds verified" in out
+    assert "1 of 2 seeds checked; the submission is reported" in out
     submission = validate_submission(folder)
     path = verification_path(boards, submission, 1)
     assert path == boards / "verifications" / "digits-lt" / "noisy-copies-ours" / "1.json"
@@ -151,7 +152,11 @@ def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_cod
         record["metrics"]["confidence"].pop("fid")
 
     change(folder, 1, better)
-    again = SimpleNamespace(to_dict=submission.records[1].metrics.model_dump, dataset=submission.records[1].dataset)
+    again = SimpleNamespace(
+        to_dict=submission.records[1].metrics.model_dump,
+        dataset=submission.records[1].dataset,
+        authenticity=Authenticity(1, {}, {}, ()),
+    )
     monkeypatch.setattr("ltgen_bench.evaluation.evaluate.Evaluator.measure", lambda *_, **__: again)  # known by now
     assert list(verified_seeds(boards, validate_submission(folder))) == []
     line = refused(monkeypatch, capsys, "verify", folder, "--samples", files[1], "--leaderboards", boards, *data)
@@ -200,6 +205,70 @@ def test_what_is_not_in_the_table_is_measured_again_too(tmp_path: Path, clean_co
     metadata.write_text(metadata.read_text().replace('"Gan"', '"My own new method"'))
     write_sums(folder)
     assert verified_seeds(boards, validate_submission(folder)) == {}
+
+
+def leak(path: Path, seed: int, rows: slice = slice(None)) -> Path:
+    """Unseen digits with noise, 100 of each class as version 2 wants them; in `rows` only, else training images."""
+    draw = np.random.default_rng(seed)
+    unseen, train = unseen_images(digits()), digits().train()
+    assert unseen is not None
+    labels = labels_by_policy("equal", 1000, 10, seed)
+    images = np.empty((1000, 1, 8, 8))
+    for source, where in ((train, slice(None)), (unseen, rows)):
+        for row in range(1000)[where]:
+            images[row] = source.images[draw.choice(np.flatnonzero(source.labels == labels[row]))]
+    noisy = np.clip(np.rint(images + draw.normal(0, 7, images.shape)), 0, 255).astype(np.uint8)
+    write_samples(path, Samples(noisy, labels))
+    return path
+
+
+def measured_folder(file: Path, tmp_path: Path, seed: int) -> Path:
+    layers = {"dataset": {"name": "digits-lt"}, "protocol": {"name": "digits-1k.v2"}}
+    return evaluate_external(
+        read_samples(file), resolve(layers, tmp_path / "data"), EvaluationPlaces(tmp_path / "data", {}), Progress(),
+        source="0.npz", name="Leak", seed=seed, runs_dir=tmp_path / "runs", out=None,
+    )[0]  # fmt: skip
+
+
+def test_samples_made_of_unseen_images_are_noted_and_refused(tmp_path: Path, clean_code) -> None:
+    """Rank 1 by 1,000 reference digits with noise, as it could be bought."""
+    file, boards = leak(tmp_path / "0.npz", 0), tmp_path / "leaderboards"
+    run = measured_folder(file, tmp_path, 0)
+    note = read_record(run / "record.json").metrics.notes["authenticity"]
+    assert "lie beside a real image that no model trained on" in note
+    metadata = make_metadata({"method": "Leak", "seeds_run": [0], "declaration": DECLARATION}, "here")
+    with pytest.raises(SubmissionError, match="lie beside a real image"):
+        create_submission([measured_run(run)], metadata, None, leaderboards=boards, data_root=tmp_path / "data")
+    # the note is the sender's word: without it the samples tell
+    record = json.loads((run / "record.json").read_text())
+    del record["metrics"]["notes"]["authenticity"]
+    (run / "record.json").write_text(json.dumps(record))
+    submission = create_submission(
+        [measured_run(run)], metadata, None, leaderboards=boards, data_root=tmp_path / "data"
+    )
+    places = EvaluationPlaces(tmp_path / "data", {})
+    with pytest.raises(SubmissionError, match=r"seed 0: .*lie beside a real image.*: no verification"):
+        verify_samples(submission, file, leaderboards=boards, places=places, device="cpu")
+    assert not (boards / "verifications").exists()
+
+
+def test_one_set_of_samples_is_not_two_seeds(tmp_path: Path, clean_code) -> None:
+    honest = leak(tmp_path / "0.npz", 0, slice(0))
+    samples = read_samples(honest)
+    order = np.concatenate([np.flatnonzero(samples.labels == c)[::-1] for c in range(10)])
+    back = np.empty(1000, np.int64)
+    back[np.argsort(samples.labels, kind="stable")] = order  # the same labels in the same places, other images of each
+    moved = np.clip(samples.images[back].astype(int) + 1, 0, 255).astype(np.uint8)
+    other = labels_by_policy("equal", 1000, 10, 1)
+    place = np.empty(1000, np.int64)
+    place[np.argsort(other, kind="stable")] = np.argsort(samples.labels, kind="stable")
+    write_samples(tmp_path / "1.npz", Samples(moved[place], other))
+    runs = [measured_run(measured_folder(tmp_path / f"{seed}.npz", tmp_path, seed)) for seed in (0, 1)]
+    metadata = make_metadata({"method": "Twice", "seeds_run": [0, 1], "declaration": DECLARATION}, "here")
+    boards = tmp_path / "leaderboards"
+    submission = create_submission(runs, metadata, None, leaderboards=boards, data_root=tmp_path / "data")
+    with pytest.raises(SubmissionError, match="lie beside one of seed 1: they are no two draws"):
+        refuse_alike_seeds(submission, [tmp_path / "0.npz", tmp_path / "1.npz"], device="cpu")
 
 
 def test_real_images_are_no_samples(tmp_path: Path) -> None:

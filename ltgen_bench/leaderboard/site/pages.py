@@ -26,6 +26,7 @@ from ltgen_bench.leaderboard.site.charts import (
     head_tail_chart,
 )
 from ltgen_bench.leaderboard.site.curve_charts import guidance_charts
+from ltgen_bench.leaderboard.submission.levels import level_of
 from ltgen_bench.leaderboard.tables import is_beaten, more_seeds, shown_cell, shown_cells, shown_rank, suspected_copies
 
 _BY_KEY = {column.key: column for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)}
@@ -235,7 +236,8 @@ def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:
         "classes": class_table(board, record),
         "charts": record_charts(board, record),
         "recipe": recipe_toml(entry),
-        "verification": entry.verifications.get(seed),
+        "verification": (own := entry.verifications.get(seed)),
+        "level": level_of({} if own is None else {seed: own}, 1),
         "provenance": provenance(record),
     }
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ltgen_bench.core.choices import Level
 from ltgen_bench.core.errors import StorageError
 from ltgen_bench.core.storage import storage_errors, write_text
 from ltgen_bench.core.version import __version__
@@ -63,6 +64,7 @@ def _write(out: Path, all_boards: list[Board], publications: list[Publication]) 
         publications=publications,
         datasets=sorted({board.dataset for board in all_boards} | {row.dataset for row in published}),
         protocols=sorted({board.protocol for board in all_boards}),
+        levels=[str(level) for level in reversed(Level)],
     )
     write_text(out / "index.html", index)
     return sum(_write_board(board, out, environment) for board in all_boards)

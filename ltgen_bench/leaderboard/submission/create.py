@@ -65,6 +65,8 @@ def create_submission(
         record = validate_record(data, str(run.record))
         if record.seed is None:
             raise SubmissionError(f"{run.record} has no seed; measure the samples again with --seed")
+        if broken := record.metrics.notes.get("authenticity"):
+            raise SubmissionError(f"{run.record}: {broken}: 'verify' would refuse these samples")
         if f"{record.seed}.json" in files:
             raise SubmissionError(f"{run.record}: seed {record.seed} is given twice")
         dataset = record.dataset.name

@@ -21,6 +21,11 @@ from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 from ltgen_bench.methods import METHODS, DataSpec
 
 REDRAWN_ROWS = 64
+# Root mean squares of a row's difference, of 255, up to which it is the same: float32 rounds elsewhere on another
+# machine; bf16, fp16 and TF32 keep fewer digits. What pixels may be moved by so little buys is in
+# `tests/statistics/redrawing.md`.
+SAME_PIXELS, SAME_PIXELS_COARSE = 0.3, 1.0
+SAME_SHARE = 0.95  # of the rows; a sampling near a fork may turn another way on another machine
 
 
 @dataclass(frozen=True)
@@ -28,14 +33,18 @@ class Redrawn:
     """How many rows were drawn again and found equal, and from which weights."""
 
     rows: int
+    equal: int  # of them to the last bit
     weights_sha256: str
 
 
-def redraw_rows(record: Record, samples: Samples, weights: Path, dataset: Dataset, device: torch.device) -> Redrawn:
-    """Draw `REDRAWN_ROWS` rows, which nobody can foresee, again; every pixel has to be equal.
+def redraw_rows(
+    record: Record, samples: Samples, weights: Path, dataset: Dataset, device: torch.device, rows: int = REDRAWN_ROWS
+) -> Redrawn:
+    """Draw some rows, which nobody can foresee, again; of `SAME_SHARE` of them every pixel has to be nearly the same.
 
-    Raises SubmissionError for a record without a configuration, CheckpointError for weights of another model, and
-    SubmissionError where a row is another one. On other hardware than the samples were drawn on rounding may differ.
+    On the machine that drew them rows are equal to the last bit; elsewhere they differ by rounding, far less than the
+    samples of any other model do. Raises SubmissionError for a record without a configuration,
+    CheckpointError for weights of another model, and SubmissionError where too many rows are others.
     """
     if record.method.config is None or record.samples.sampler is None or record.seed is None:
         raise SubmissionError("samples that were made elsewhere cannot be drawn again here; leave --model out")
@@ -51,14 +60,17 @@ def redraw_rows(record: Record, samples: Samples, weights: Path, dataset: Datase
         method.load(weights)
     method.to(device)
     count = len(samples)
-    chosen = np.sort(np.random.default_rng(secrets.randbits(128)).permutation(count)[:REDRAWN_ROWS])
+    chosen = np.sort(np.random.default_rng(secrets.randbits(128)).permutation(count)[:rows])
     labels = labels_by_policy(record.protocol.label_policy, count, dataset.class_count, record.seed)[chosen]
     seeds = [seed for row in chosen for seed in sample_seeds(record.seed, range(int(row), int(row) + 1))]
     with torch.inference_mode(), memory_errors("use another --device"), author_code(method_class, "sample"):
         images = method.sample(torch.from_numpy(labels), seeds).cpu().numpy()
-    differing = int((images != samples.images[chosen]).any(axis=(1, 2, 3)).sum())
-    if differing:
+    given = samples.images[chosen]
+    apart = np.sqrt(np.square(images.astype(np.float64) - given).mean(axis=(1, 2, 3)))
+    coarse = config.sampling.precision != "fp32" or "TF32" in (record.environment.speed or "")
+    differing = int((apart > (SAME_PIXELS_COARSE if coarse else SAME_PIXELS)).sum())
+    if differing > (1 - SAME_SHARE) * len(chosen):
         raise SubmissionError(
             f"{differing} of {len(chosen)} rows that {weights} draws are not those of the samples: no verification"
         )
-    return Redrawn(len(chosen), sha256_file(weights))
+    return Redrawn(len(chosen), int((images == given).all(axis=(1, 2, 3)).sum()), sha256_file(weights))

@@ -32,6 +32,17 @@ from ltgen_bench.leaderboard.submission.validate import Submission
 MAX_VERIFICATION_BYTES = 1 << 20
 
 
+class Retrained(BaseModel):
+    """A training from the record's configuration, and the distance that its own samples have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    fid: Annotated[float, Field(ge=0)]
+    low: float  # the interval in which it had to lie, from the seeds' spread
+    high: float
+    equal_samples: bool  # whether its samples are those of the record, to the last bit
+
+
 class Verification(BaseModel):
     """What a verifier measured, with which code and where, and what the submission said of itself then."""
 
@@ -45,7 +56,12 @@ class Verification(BaseModel):
     picture_sha256: Sha256 | None
     verified: Name  # UTC, ISO 8601
     redrawn_rows: Annotated[int, Field(ge=0, le=10**9)] = 0  # drawn again from the weights, and found equal
+    equal_rows: Annotated[int, Field(ge=0, le=10**9)] | None = None  # of those, equal to the last bit
     weights_sha256: Sha256 | None = None  # those weights; None where nothing was drawn again
+    retrained: Retrained | None = None
+    # what was asked of the samples alone (`evaluation.authenticity`), and the seed of the random networks
+    authenticity: Annotated[dict[Name, float | None], Field(max_length=50)] | None = None
+    authenticity_seed: Annotated[int, Field(ge=0)] | None = None
     verifier: Annotated[str, Field(max_length=200)] = ""  # who measured; empty where nobody is named
     measured: Annotated[dict[Name, float | None], Field(max_length=100)]
     environment: EnvironmentPart

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from ltgen_bench.core.devices import measuring_device, resolve_device
 from ltgen_bench.core.progress import Progress
-from ltgen_bench.evaluation.evaluate import Evaluator
+from ltgen_bench.datasets import Dataset
+from ltgen_bench.evaluation.authenticity import seeds_alike
+from ltgen_bench.evaluation.evaluate import Evaluation, Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.provenance import code_state, environment, now
+from ltgen_bench.evaluation.record import Record
+from ltgen_bench.evaluation.samples import Samples
 from ltgen_bench.leaderboard.submission.departures import dataset_of
 from ltgen_bench.leaderboard.submission.real_images import MOST_COPIES, reference_copies
-from ltgen_bench.leaderboard.submission.redraw import redraw_rows
+from ltgen_bench.leaderboard.submission.redraw import REDRAWN_ROWS, redraw_rows
+from ltgen_bench.leaderboard.submission.retrain import trained_again
 from ltgen_bench.leaderboard.submission.tolerance import class_disagreements, disagreements, metric_values
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, text_problem
 from ltgen_bench.leaderboard.submission.validate import Submission
@@ -32,16 +39,20 @@ def verify_samples(
     places: EvaluationPlaces,
     verifier: str = "",
     weights: Path | None = None,
+    draw: int = REDRAWN_ROWS,
+    retrained: Record | None = None,
     device: str = "auto",
     batch_size: int = 128,
     progress: Progress | None = None,
 ) -> tuple[Path, Verification]:
     """Measure one seed's samples again; where every number is met, write and return the verification by `verifier`.
 
-    With `weights`, the file of the trained model, some rows are drawn again as well (`redraw`).
+    With `weights`, the file of the trained model, `draw` random rows are drawn again as well (`redraw`). `retrained` is
+    the record of a run that trained this seed's configuration again. What samples alone can be asked is asked with a
+    number that their sender could not foresee (`evaluation.authenticity`).
 
     Raises SamplesError when the file does not hold a record's samples, SubmissionError with the first number that is
-    not met (and then nothing is written).
+    not met or rule that is broken (and then nothing is written).
     """
     if problem := text_problem(verifier, markup=False):
         raise SubmissionError(f"the verifier's name {problem}")
@@ -50,21 +61,11 @@ def verify_samples(
     record = submission.records[seed]
     dataset = dataset_of(record.dataset.name, places.data_root)
     chosen = measuring_device(resolve_device(device))
-    copies = reference_copies(samples.images, dataset, device=str(chosen))
-    if copies > MOST_COPIES * len(samples):
-        raise SubmissionError(
-            f"{submission.path}: seed {seed}: {copies:,} of {len(samples):,} samples are reference images outside of "
-            "the training set, which no model trained on it can have made: no verification"
-        )
-    redrawn = None if weights is None else redraw_rows(record, samples, weights, dataset, resolve_device(device))
+    _refuse_real_images(submission, seed, samples, dataset, str(chosen))
+    redrawn = None if weights is None else redraw_rows(record, samples, weights, dataset, resolve_device(device), draw)
     evaluator = Evaluator(places, chosen, batch_size, progress or Progress())
-    evaluation = evaluator.measure(samples, dataset, record.protocol)
-    metrics = evaluation.to_dict()
-    measured = metric_values(metrics)
-    if evaluation.dataset != record.dataset:
-        raise SubmissionError(f"{submission.path}: seed {seed}: the data set here is not the record's: no verification")
-    for problem in (*disagreements(record, measured), *class_disagreements(record, metrics)):
-        raise SubmissionError(f"{submission.path}: seed {seed}: {problem}")
+    evaluation = evaluator.measure(samples, dataset, record.protocol, secret=secrets.randbits(48))
+    measured = _met(submission, seed, evaluation)
     verification = Verification(
         record_sha256=submission.sha256[seed],
         samples_sha256=record.samples.sha256,
@@ -74,7 +75,11 @@ def verify_samples(
         verified=now(),
         verifier=verifier,
         redrawn_rows=0 if redrawn is None else redrawn.rows,
+        equal_rows=None if redrawn is None else redrawn.equal,
         weights_sha256=None if redrawn is None else redrawn.weights_sha256,
+        retrained=None if retrained is None else trained_again(submission, seed, retrained),
+        authenticity=evaluation.authenticity.values,
+        authenticity_seed=evaluation.authenticity.seed,
         measured=measured,
         environment=environment(chosen),
         code=code_state(),
@@ -82,3 +87,36 @@ def verify_samples(
     path = verification_path(leaderboards, submission, seed)
     write_verification(path, verification)
     return path, verification
+
+
+def _refuse_real_images(submission: Submission, seed: int, samples: Samples, dataset: Dataset, device: str) -> None:
+    copies = reference_copies(samples.images, dataset, device=device)
+    if copies > MOST_COPIES * len(samples):
+        raise SubmissionError(
+            f"{submission.path}: seed {seed}: {copies:,} of {len(samples):,} samples are reference images outside of "
+            "the training set, which no model trained on it can have made: no verification"
+        )
+
+
+def _met(submission: Submission, seed: int, evaluation: Evaluation) -> dict[str, float | None]:
+    """The numbers that were measured; raises SubmissionError where the record has others, or a rule is broken."""
+    record, metrics = submission.records[seed], evaluation.to_dict()
+    if evaluation.authenticity.broken:
+        raise SubmissionError(f"{submission.path}: seed {seed}: {evaluation.authenticity.line()}: no verification")
+    if evaluation.dataset != record.dataset:
+        raise SubmissionError(f"{submission.path}: seed {seed}: the data set here is not the record's: no verification")
+    measured = metric_values(metrics)
+    for problem in (*disagreements(record, measured), *class_disagreements(record, metrics)):
+        raise SubmissionError(f"{submission.path}: seed {seed}: {problem}")
+    return measured
+
+
+def refuse_alike_seeds(submission: Submission, files: Sequence[Path], *, device: str = "auto") -> None:
+    """Raise SubmissionError where two seeds' samples are nearer to each other than two draws of a generator are."""
+    found = {}
+    for file in files:
+        samples = read_untrusted_samples(file, submission.first)
+        found[find_record(submission, samples, str(file))] = samples
+    chosen = measuring_device(resolve_device(device))
+    for one in seeds_alike(found, seed=secrets.randbits(48), device=str(chosen)):
+        raise SubmissionError(f"{submission.path}: {one.words}: no verification")

@@ -1,0 +1,236 @@
+"""Whether samples can be honest, asked of the samples alone; what is asked and why is in `metrics.authenticity`.
+
+`evaluate` makes a note of a broken rule, `verify` refuses. The limits, how often honest samples break them and what
+each finds are measured in `tests/statistics/authenticity.md`. Samples that were changed just a little towards the
+reference, or tuned just a little to the network, pass: only drawing them again from the weights answers those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ltgen_bench.datasets import Dataset, ImageSet
+from ltgen_bench.datasets.base import take
+from ltgen_bench.datasets.overlap import not_trained_on, rows_of_equal_images
+from ltgen_bench.evaluation.samples import Samples
+from ltgen_bench.features.networks.random import random_features
+from ltgen_bench.metrics import fid
+from ltgen_bench.metrics.authenticity import (
+    Exchange,
+    Proximity,
+    exchange_test,
+    second_opinion,
+    seed_overlap,
+    unseen_proximity,
+)
+from ltgen_bench.metrics.inputs import FloatArray, IntArray
+from ltgen_bench.metrics.real_vs_real import random_halves
+
+MOST_Z = 3.5  # of the exchange test; samples of trained models have -12 to -1.8, real images about 0 +- 1
+MOST_NEAR = 0.10  # share of all samples near to an unseen image; real images have .01 to .03
+MOST_NEAR_OF_A_CLASS = 0.40
+MOST_OPINION = 6.0  # times worse in random networks than in the protocol's; honest samples have .5 to 4
+GOOD = 10.0  # distances in real units up to which a second opinion is asked for
+MOST_OVERLAP = 0.10  # share of a seed's samples near to one of another seed; independent draws have .01
+FEWEST_OF_A_CLASS = 20  # samples of a class that are judged by themselves
+NETWORKS = 12
+MOST_ROWS = 5000  # samples that are looked at: drawn at random where there are more
+_HALVES = 4
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A rule that the samples break, in numbers and in words."""
+
+    rule: str
+    value: float
+    limit: float
+    words: str
+
+
+@dataclass(frozen=True)
+class RealFeatures:
+    """Features float32 of samples (N, D), of training images (T, D) and of unseen ones (M, D), with the latter."""
+
+    samples: FloatArray
+    training: FloatArray
+    unseen: FloatArray
+    unseen_images: ImageSet
+
+
+@dataclass(frozen=True)
+class Authenticity:
+    """What was asked and found; `values` by name, None where it could not be asked, with the reason in `reasons`."""
+
+    seed: int  # of the random networks
+    values: dict[str, float | None]
+    reasons: dict[str, str]
+    broken: tuple[Broken, ...]
+
+    def line(self) -> str:
+        """Every broken rule in one line."""
+        return "; ".join(one.words for one in self.broken)
+
+
+def assess(
+    samples: Samples,
+    dataset: Dataset,
+    features: RealFeatures | None,
+    *,
+    seed: int,
+    fid_upper: float | None = None,
+    fid_floor: float | None = None,
+    device: str = "cpu",
+) -> Authenticity:
+    """Ask everything that one set of samples can be asked; `features` in the protocol's network, None without unseen
+    images.
+
+    `seed` draws the random networks and, of many samples, those that are looked at: to judge a stranger's samples it
+    must be one that he cannot foresee. `fid_upper` is the upper end of the distance's interval, `fid_floor` what real
+    images would score at these numbers.
+    """
+    rows = _chosen(len(samples), seed)
+    images = samples.images[rows]
+    labels = None if samples.labels is None else samples.labels[rows]
+    train = dataset.train()
+    values: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    broken: list[Broken] = []
+    if features is None:
+        reasons["unseen"] = f"{dataset.name} has no real images that nobody trained on"
+    else:
+        unseen = features.unseen_images
+        spaces = {
+            "features": (features.samples[rows], features.training, features.unseen),
+            "pixels": (_pixels(images), _pixels(train.images), _pixels(unseen.images)),
+        }
+        for space, (own, seen, other) in spaces.items():
+            near = unseen_proximity(own, labels, other, device=device)
+            test = exchange_test(own, labels, seen, train.labels, other, unseen.labels, device=device)
+            values |= _numbers(space, near, test)
+            broken += _too_near(space, near, labels, dataset.class_names)
+            broken += _too_often(space, test)
+        values["opinion"], more = _opinion(images, labels, features, features.samples[rows], seed, device)
+        broken += more
+    if fid_upper is not None and fid_floor is not None and fid_upper < fid_floor:
+        words = (
+            f"the distance, at most {fid_upper:.3g}, is below what real images score at these numbers, {fid_floor:.3g}"
+        )
+        broken.append(Broken("better than real", fid_upper, fid_floor, words))
+    return Authenticity(seed, values, reasons, tuple(broken))
+
+
+def unseen_images(dataset: Dataset) -> ImageSet | None:
+    """Every real image of a data set that is in no training set of it, each once; None where there is none."""
+    reference, held_out = dataset.reference_set(), dataset.held_out()
+    parts = [part for part in (reference, held_out) if part is not None]
+    images = np.concatenate([part.images for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    whole = not_trained_on(ImageSet(images, labels), dataset.train())
+    if whole is None:
+        return None
+    first = np.flatnonzero(rows_of_equal_images(whole, whole) == np.arange(len(whole)))
+    return take(whole.images, whole.labels, first)
+
+
+def seeds_alike(samples: dict[int, Samples], *, seed: int, device: str = "cpu") -> list[Broken]:
+    """The pairs of seeds whose samples are nearer to each other than independent draws of one generator are."""
+    pixels = {key: _pixels(one.images[_chosen(len(one), seed, 2000)]) for key, one in samples.items()}
+    found = []
+    ordered = sorted(samples)
+    for position, first in enumerate(ordered):
+        for second in ordered[position + 1 :]:
+            share = seed_overlap(pixels[first], _pixels(samples[second].images), device=device)
+            if share > MOST_OVERLAP * max(1.0, len(samples[second]) / len(pixels[first])):
+                words = (
+                    f"{share:.0%} of the samples of seed {first} lie beside one of seed {second}: they are no two draws"
+                )
+                found.append(Broken("seeds", share, MOST_OVERLAP, words))
+    return found
+
+
+def _chosen(count: int, seed: int, most: int = MOST_ROWS) -> IntArray:
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
+def _pixels(images: np.ndarray) -> FloatArray:
+    return images.reshape(len(images), -1).astype(np.float32)
+
+
+def _numbers(space: str, near: Proximity | None, test: Exchange | None) -> dict[str, float | None]:
+    return {
+        f"near_{space}": None if near is None else near.share,
+        f"exchange_{space}": None if test is None else test.z,
+    }
+
+
+def _too_near(space: str, near: Proximity | None, labels: IntArray | None, names: Sequence[str]) -> Iterator[Broken]:
+    if near is None:
+        return
+    if near.share > MOST_NEAR:
+        words = f"{near.share:.0%} of the samples lie beside a real image that no model trained on ({space})"
+        yield Broken(f"near_{space}", near.share, MOST_NEAR, words)
+        return
+    for c, share in near.by_class.items():
+        if labels is not None and share > MOST_NEAR_OF_A_CLASS and int((labels == c).sum()) >= FEWEST_OF_A_CLASS:
+            words = f"{share:.0%} of the samples of class {names[c]} lie beside a real image that no model trained on"
+            yield Broken(f"near_{space}", share, MOST_NEAR_OF_A_CLASS, f"{words} ({space})")
+
+
+def _too_often(space: str, test: Exchange | None) -> Iterator[Broken]:
+    if test is not None and test.z > MOST_Z:
+        words = (
+            f"the real image nearest to a sample is one that no model trained on in {test.share:.1%} of the cases, by "
+            f"chance in {test.expected:.1%} ({space}; z = {test.z:.1f})"
+        )
+        yield Broken(f"exchange_{space}", test.z, MOST_Z, words)
+
+
+def _opinion(
+    images: np.ndarray, labels: IntArray | None, features: RealFeatures, own: FloatArray, seed: int, device: str
+) -> tuple[float | None, list[Broken]]:
+    """The ratio of second opinion and first, against unseen images in equal parts by class.
+
+    Of samples that are far from real in the protocol's network as well nobody would say that they were tuned to it.
+    """
+    unseen = features.unseen_images
+    rows = _balanced(unseen, labels, seed)
+    halves = [random_halves(features.unseen[rows], unseen.labels[rows], seed + k) for k in range(_HALVES)]
+    if min(len(own), len(halves[0][0])) < 2:
+        return None, []
+    main = _in_real_units(own, features.unseen[rows], halves)
+    others = []
+    for network in np.random.SeedSequence(seed).generate_state(NETWORKS):
+        theirs = random_features(unseen.images[rows], int(network), device=device)
+        others.append(_in_real_units(random_features(images, int(network), device=device), theirs, halves))
+    if not 0 < main < np.inf:
+        return None, []
+    opinion = second_opinion(main, others)
+    if opinion.ratio <= MOST_OPINION or opinion.main > GOOD:
+        return opinion.ratio, []
+    words = (
+        f"in networks that were drawn at random the samples are {opinion.others:.3g} times as far from real images as "
+        f"these are from each other, and {opinion.main:.3g} times in the protocol's network: tuned to it?"
+    )
+    return opinion.ratio, [Broken("opinion", opinion.ratio, MOST_OPINION, words)]
+
+
+def _in_real_units(features: FloatArray, real: FloatArray, halves: Sequence[tuple[IntArray, IntArray]]) -> float:
+    own = float(np.mean([fid(real[first], real[second]) for first, second in halves]))
+    return fid(features, real) / own if own > 0 else float("inf")
+
+
+def _balanced(unseen: ImageSet, labels: IntArray | None, seed: int) -> IntArray:
+    """Rows of unseen images, of every class that was sampled as many as the smallest has, or 20."""
+    if labels is None:
+        return _chosen(len(unseen), seed)
+    present = [np.flatnonzero(unseen.labels == c) for c in np.unique(labels)]
+    wanted = max(min(map(len, present)), FEWEST_OF_A_CLASS)
+    wanted = min(wanted, max(1, MOST_ROWS // len(present)))
+    generator = np.random.default_rng(seed)
+    return np.sort(np.concatenate([generator.permutation(rows)[:wanted] for rows in present]))
