@@ -11,6 +11,7 @@ import typer
 from ltgen_bench.cli import (
     check_plugin,
     compare,
+    crosscheck,
     data,
     evaluate,
     factors,
@@ -48,6 +49,7 @@ run.add_commands(app)
 evaluate.add_commands(app)
 metrics.add_commands(app)
 compare.add_commands(app)
+crosscheck.add_commands(app)
 factors.add_commands(app)
 inspect.add_commands(app)
 check_plugin.add_commands(app)

@@ -78,6 +78,7 @@ def show(options: Options) -> None:
         summary["control"]
     )
     lines += [f"missing      {missing}" for missing in summary["missing"]]
+    lines += [f"remark       {remark}" for remark in summary["remarks"]]
     lines += [f"unknown      {summary['unknown']}"] if summary["unknown"] and not summary["missing"] else []
     print_tables([table, "", *(Text(line) for line in lines)])
 

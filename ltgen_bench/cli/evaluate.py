@@ -77,12 +77,11 @@ def evaluate(
     from ltgen_bench.runs.resolve import resolve
 
     options.load_plugins()
-    if len(samples) == 1 and (samples[0] / "config.toml").is_file():
-        layers, samples = _run_as_source(options, samples[0])
+    is_run = is_run_folder(samples)
+    layers, samples = source_layers(options, samples)
+    if is_run:
         method_name = str(layers["method"]["name"]) if method_name == "unnamed" else method_name
         seed = layers.get("seed") if seed is None else seed
-    else:
-        layers = _layers_of_external(options)
     if resize is not None:
         layers = merge(layers, {"protocol": {"resize": resize}})
     where, progress = options.places(), options.progress()
@@ -97,6 +96,18 @@ def evaluate(
         runs_dir=options.runs_dir, out=out,
     )  # fmt: skip
     _report(folder, record, options.as_json)
+
+
+def is_run_folder(samples: list[Path]) -> bool:
+    """Whether the argument of a command that takes samples is a run."""
+    return len(samples) == 1 and (samples[0] / "config.toml").is_file()
+
+
+def source_layers(options: Options, samples: list[Path]) -> tuple[dict[str, Any], list[Path]]:
+    """Configuration layers, and the files to read, of samples or of a run that has some."""
+    if is_run_folder(samples):
+        return _run_as_source(options, samples[0])
+    return _layers_of_external(options), samples
 
 
 def _report(folder: Path, record: Record, as_json: bool) -> None:

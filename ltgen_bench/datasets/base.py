@@ -147,6 +147,10 @@ class Dataset(abc.ABC):
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
 
+    def remarks(self) -> list[str]:
+        """What a user should know of the images as they lie there, such as what is not used; one line each."""
+        return []
+
     def missing_files(self) -> list[MissingFile]:
         """Files that are needed and not on disk (existence only); empty when `train` can start without a network."""
         return []
@@ -244,6 +248,7 @@ class Dataset(abc.ABC):
                 "description": self.reference.description,
             },
             "missing": [str(file) for file in self.missing_files()],
+            "remarks": self.remarks(),
             "fingerprint": self.fingerprint(),
             "reference_fingerprint": self.reference_fingerprint(),
             "licence": self.licence,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from ltgen_bench.core.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 ORDER_FILE = "classes.txt"
+# What archivers, desktops and notebooks leave behind; names with a dot in front are skipped anyway.
+_LEFT_BEHIND = frozenset(
+    {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+    | {"Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r"}
+)
 
 ClassFiles = dict[str, tuple[Path, ...]]  # class name: its image files, both sorted by name
 
@@ -17,7 +23,8 @@ ClassFiles = dict[str, tuple[Path, ...]]  # class name: its image files, both so
 def scan(root: Path) -> ClassFiles:
     """The image files of `root`/<class name>/, class by class.
 
-    Names that start with a dot and files that are not images are skipped. Raises DataError, naming the file or
+    Names that start with a dot, what archivers and desktops leave behind, and files that are not images are skipped
+    (`unused` counts the latter). Raises DataError, naming the file or
     folder, for a missing or empty folder, a class folder without images or with folders inside, and links that
     leave `root`.
     """
@@ -50,6 +57,21 @@ def scan(root: Path) -> ClassFiles:
     if not classes:
         raise DataError(f"image folder {plain(root)} holds no class folders; images lie in {plain(root)}/<class name>/")
     return classes
+
+
+def unused(root: Path) -> list[str]:
+    """What lies in an image folder and is not used, in words: other kinds of files, and images outside of classes."""
+    outside, others = 0, Counter[str]()
+    for entry in _entries(root):
+        if entry.is_dir():
+            suffixes = [Path(inner.name).suffix.lower() for inner in _entries(root / entry.name)]
+            others.update(suffix or "no suffix" for suffix in suffixes if suffix not in SUFFIXES)
+        elif Path(entry.name).suffix.lower() in SUFFIXES:
+            outside += 1
+    found = [f"{count:,} {'file' if count == 1 else 'files'} ({kind})" for kind, count in sorted(others.items())]
+    if outside:
+        found.append(f"{outside:,} {'image' if outside == 1 else 'images'} outside of class folders")
+    return found
 
 
 def class_order(root: Path, classes: ClassFiles) -> tuple[str, ...]:
@@ -91,7 +113,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """What lies in a folder, sorted by name, without hidden names."""
     try:
         with os.scandir(folder) as entries:  # knows what an entry is without another look at the disk
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            kept = (e for e in entries if not e.name.startswith(".") and e.name not in _LEFT_BEHIND)
+            return sorted(kept, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"cannot read the folder {plain(folder)}: {error.strerror}") from error
 

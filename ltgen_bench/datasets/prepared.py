@@ -25,11 +25,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from ltgen_bench.core.digests import known_digest
 from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.core.storage import (
     ARCHIVE_ERRORS,
     atomic_path,
     locked_folder,
+    read_json_object,
     sha256_arrays,
     sha256_file,
     sha256_json,
@@ -106,6 +108,17 @@ class Prepared:
 def is_prepared(folder: Path) -> bool:
     """Whether the folder's files are there; existence only."""
     return all((folder / name).is_file() for name in (NOTE, IMAGES, INDEX))
+
+
+def what_has_changed(folder: Path) -> str | None:
+    """Why the images of a prepared folder are not those of its note (`core.digests`); None where they are.
+
+    A note that cannot be read is no answer: opening the folder says what is wrong with it.
+    """
+    note = read_json_object(folder / NOTE)
+    if note is None or "sha256" not in note or (found := known_digest(folder / IMAGES)) == note["sha256"]:
+        return None
+    return f"{IMAGES} has changed since it was prepared (sha256 {found}, not {note['sha256']}); delete {folder}"
 
 
 def read_note(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,16 @@ from ltgen_bench.core.storage import MissingFile
 from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Indices, ReferenceInfo, Tell, Tick, as_counts
 from ltgen_bench.datasets.longtail import groups_by_counts, groups_by_thirds
 from ltgen_bench.datasets.options import refuse_unknown_options
-from ltgen_bench.datasets.prepared import IMAGES, Plan, Prepared, check_prepared, is_prepared, open_prepared, prepare
+from ltgen_bench.datasets.prepared import (
+    IMAGES,
+    Plan,
+    Prepared,
+    check_prepared,
+    is_prepared,
+    open_prepared,
+    prepare,
+    what_has_changed,
+)
 from ltgen_bench.datasets.prepared import read_note as read_prepared_note
 from ltgen_bench.datasets.source_manifest import SourceManifest
 
@@ -76,7 +85,10 @@ class PreparedDataset(Dataset):
 
     def missing_files(self) -> list[MissingFile]:
         """The prepared images, until there are any; a download that is not prepared does not count."""
-        return [] if is_prepared(self.folder) else [self._not_prepared()]
+        if not is_prepared(self.folder):
+            return [self._not_prepared()]
+        changed = what_has_changed(self.folder)
+        return [] if changed is None else [replace(self._not_prepared(), reason=changed)]
 
     def fetch(self, progress: Tell | None = None) -> None:
         """Prepare from the download in the data root when there is one; nothing is downloaded."""

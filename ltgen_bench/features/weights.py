@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ltgen_bench.core.digests import known_digest
 from ltgen_bench.core.errors import CheckpointError, ConfigError, MissingExtraError, MissingFileError
 from ltgen_bench.core.storage import MissingFile, atomic_path, sha256_file
 from ltgen_bench.features.catalogue import EXTRACTORS, extractor_info
@@ -77,7 +78,7 @@ def _missing(name: str, weights: Path | None, weights_root: Path) -> tuple[Missi
         return MissingFile(path, source, "a folder, not a file" if path.is_dir() else "missing"), path, ""
     if (problem := _not_weights(path)) is not None:
         return MissingFile(path, source, problem), path, ""
-    digest = sha256_file(path)
+    digest = known_digest(path)
     if info.sha256 is not None and digest != info.sha256 and not on_purpose:
         reason = f"sha256 differs: {digest[:12]}... is not {info.sha256[:12]}..."
         return MissingFile(path, source, reason), path, digest

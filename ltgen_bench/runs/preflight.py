@@ -33,5 +33,7 @@ def preflight(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progres
             download_weights(name, weights_root=places.weights_root)
         except MissingFileError as error:
             problems.append(str(error))
+    for remark in resolved.dataset.remarks() if not problems else ():
+        progress.say(f"note: {remark}")
     if problems:
         raise MissingFileError("; ".join(problems))

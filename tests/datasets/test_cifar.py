@@ -380,7 +380,7 @@ def test_a_download(tmp_path, small, server, capfd):
     data, lines = Cifar(manifest, root), []
     data.fetch(lines.append)
     assert [line.split()[0] for line in lines] == ["downloading", "unpacking", "checking"]
-    assert sorted(path.name for path in root.iterdir()) == sorted([manifest.files.folder, manifest.files.archive])
+    assert {path.name for path in root.iterdir()} == {manifest.files.folder, manifest.files.archive, ".digests.json"}
     same(data.train(), train)
     assert socket.getdefaulttimeout() is None
     assert capfd.readouterr().out == ""  # stdout belongs to --json
@@ -428,3 +428,27 @@ def test_a_folder_that_lacks_files(tmp_path, small):
 def test_reasons_are_one_line():
     assert cifar_files._one_line(urllib.error.URLError(OSError("a\n b"))) == "a b"
     assert cifar_files._one_line(TimeoutError()) == "TimeoutError"
+
+
+def test_a_web_page_under_the_archives_name_is_missing_from_the_start(tmp_path, small):
+    """A common download accident: `doctor` said ready, and the run's first check said nothing."""
+    manifest, _, _ = small
+    archive = tmp_path / manifest.files.archive
+    archive.write_text("<!doctype html><title>404</title>")
+    (missing,) = Cifar(manifest, tmp_path).missing_files()
+    assert "a web page, not the archive: an error page saved by a download" in missing.reason
+    archive.write_bytes(b"half of it")
+    (missing,) = Cifar(manifest, tmp_path).missing_files()
+    assert "not the official archive (10 bytes)" in missing.reason
+    with pytest.raises(DataError, match="not the official archive"):
+        Cifar(manifest, tmp_path).fetch()
+
+
+def test_a_changed_file_is_missing_although_it_lies_there(tmp_path, small):
+    manifest, train, test = small
+    written = write_python(tmp_path, manifest, train, test)
+    assert Cifar(written, tmp_path).missing_files() == []
+    file = tmp_path / written.files.folder / written.files.train[0][0]
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    (missing,) = Cifar(written, tmp_path).missing_files()
+    assert f"{file} is not the official file" in missing.reason

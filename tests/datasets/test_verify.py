@@ -106,7 +106,7 @@ def test_the_index_list_of_a_cifar_cut_is_computed_on_first_use(tmp_path):
     assert against(verify_dataset(data, tmp_path, quiet))["index list"] == "first use here"
     path = tmp_path / "cifar-10-batches-py" / "data_batch_2"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(DataError, match="data_batch_2 is not the official file"):
+    with pytest.raises(MissingFileError, match="data_batch_2 is not the official file"):
         verify_dataset(data, tmp_path, quiet)
 
 

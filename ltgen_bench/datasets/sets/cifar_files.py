@@ -8,7 +8,6 @@ are on disk the Python version is read.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import socket
 import ssl
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ltgen_bench.core.digests import known_digest
 from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.core.storage import MissingFile, atomic_path, storage_errors
 from ltgen_bench.datasets.base import ImageSet, Tell, as_counts
@@ -33,11 +33,33 @@ STALL_SECONDS = 30.0  # a download that stalls for this long is given up
 
 
 def missing(manifest: Manifest, data_root: Path) -> list[MissingFile]:
-    """The Python version's archive if neither version lies in `data_root`, packed or unpacked; existence only."""
+    """The Python version's archive if neither version lies in `data_root`, packed or unpacked, or not as published.
+
+    Contents are compared (`core.digests`): an error page that was saved under the archive's name is no archive.
+    """
     files = _files(manifest)
-    if _unpacked(files, data_root) or _packed(files, data_root):
+    if (folder := _unpacked(files, data_root)) is not None:
+        if folder == data_root / files.folder:
+            for name, md5 in (*files.train, *files.test, files.meta):
+                if known_digest(folder / name, "md5") != md5:
+                    reason = f"{folder / name} is not the official file; delete the folder {files.folder}"
+                    return [_missing_archive(files, data_root, reason)]
         return []
-    return [_missing_archive(files, data_root, "missing")]
+    packed = _packed(files, data_root)
+    if packed is None:
+        return [_missing_archive(files, data_root, "missing")]
+    archive, md5, _ = packed
+    if known_digest(archive, "md5") == md5:
+        return []
+    return [_missing_archive(files, data_root, f"{archive.name} is {_what_it_is(archive)}; delete it")]
+
+
+def _what_it_is(archive: Path) -> str:
+    with archive.open("rb") as file:
+        head = file.read(512).lstrip()
+    if head[:1] == b"<":
+        return "a web page, not the archive: an error page saved by a download"
+    return f"not the official archive ({archive.stat().st_size:,} bytes)"
 
 
 def fetch(manifest: Manifest, data_root: Path, progress: Tell | None = None) -> None:
@@ -53,7 +75,7 @@ def fetch(manifest: Manifest, data_root: Path, progress: Tell | None = None) -> 
     folder = _ensure_unpacked(manifest, data_root, tell)
     tell(f"checking {folder}")
     if folder == data_root / files.folder:
-        _check_md5(files, data_root)
+        _check_md5(files, data_root, fresh=True)
     else:
         for name in (*files.binary_train, *files.binary_test):
             _check_size(folder / name, manifest, files, name in files.binary_train)
@@ -125,7 +147,7 @@ def _ensure_unpacked(manifest: Manifest, data_root: Path, tell: Tell) -> Path:
     if packed is None:
         raise MissingFileError(_needs(manifest, data_root, "missing"))
     archive, md5, name = packed
-    if (found := _md5(archive)) != md5:
+    if (found := known_digest(archive, "md5")) != md5:
         raise DataError(
             f"{archive} is not the official archive (md5 {found}, not {md5}); delete it and get it from "
             f"{files.url}{archive.name}"
@@ -211,19 +233,11 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(cause).split()) or type(error).__name__
 
 
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _check_md5(files: CifarFiles, data_root: Path) -> None:
+def _check_md5(files: CifarFiles, data_root: Path, *, fresh: bool = False) -> None:
     """Every file of the Python version against the official list."""
     for name, md5 in (*files.train, *files.test, files.meta):
         path = data_root / files.folder / name
-        if (found := _md5(path)) != md5:
+        if (found := known_digest(path, "md5", fresh=fresh)) != md5:
             raise DataError(
                 f"{path} is not the official file (md5 {found}, not {md5}); delete the folder {files.folder} and get "
                 f"{files.url}{files.archive} again"

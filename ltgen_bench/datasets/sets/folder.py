@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltgen_bench.core.errors import ConfigError, DataError
-from ltgen_bench.datasets.base import Dataset, Images, ImageSet, Indices, Labels, ReferenceInfo, as_counts, take
+from ltgen_bench.datasets.base import Dataset, Groups, Images, ImageSet, Indices, Labels, ReferenceInfo, as_counts, take
 from ltgen_bench.datasets.cut import Cut
 from ltgen_bench.datasets.decoding import load_images
-from ltgen_bench.datasets.image_folders import ClassFiles, class_order, plain, refuse_other_classes, scan
+from ltgen_bench.datasets.equal_files import equal_files
+from ltgen_bench.datasets.image_folders import ClassFiles, class_order, plain, refuse_other_classes, scan, unused
 from ltgen_bench.datasets.longtail import (
     groups_by_thirds,
     largest_exponential_counts,
@@ -71,14 +72,16 @@ class Folder(Dataset):
     ):
         cut = cut or Cut(seed=split_seed)
         self._cache = data_root / ".cache" / "folder"
-        self._image_size = image_size
+        self._image_size, self._path = image_size, path
         self.place = path.resolve()  # two folders may have the same name
         classes = scan(path)
         self.class_names = class_order(path, classes)
         self._files = [file for name in self.class_names for file in classes[name]]
         self._labels = _labels(classes, self.class_names)
         if reference_path is None:
-            rest, self._reference_indices = _split(self._labels, self.class_names, path, reference_fraction, split_seed)
+            rest, self._reference_indices = _split(
+                self._labels, self.class_names, path, reference_fraction, split_seed, self._equal
+            )
             described = f"{reference_fraction:g} of each class of {plain(path)}, split off with seed {split_seed}"
         else:
             itself = reference_path.resolve() == path.resolve()  # then nothing is listed or decoded twice
@@ -100,7 +103,10 @@ class Folder(Dataset):
         self.title = f"images in {plain(path)}{own_cut.words}"
         order = cut.head_to_tail(len(self.class_names))
         head_to_tail = sorted(order, key=lambda i: -self.class_counts[i])
-        self.groups = groups_by_thirds(len(self.class_names), head_to_tail)
+        if len(set(self.class_counts)) == 1:
+            self.groups = Groups((), (), (), "every class has as many images: there is no head and no tail")
+        else:
+            self.groups = groups_by_thirds(len(self.class_names), head_to_tail)
         self.reference = ReferenceInfo(
             f"{slug(path)}-split" if reference_path is None else f"folder-{slug(reference_path)}",
             self._counts(self._reference_indices),
@@ -132,6 +138,26 @@ class Folder(Dataset):
 
     def _counts(self, indices: Indices) -> tuple[int, ...]:
         return as_counts(np.bincount(self._labels[indices], minlength=len(self.class_names)))
+
+    @cached_property
+    def _equal(self) -> list[list[int]]:
+        return equal_files(self._files)
+
+    def remarks(self) -> list[str]:
+        """What is not used, and which images there are more than once; reads files of equal size."""
+        found = [f"not used: {', '.join(words)}" for words in [unused(self._path)] if words]
+        twice = self._equal
+        if twice:
+            classes = sum(len(set(self._labels[positions].tolist())) > 1 for positions in twice)
+            held = set(self._reference_indices.tolist())
+            trained = set(self._indices.tolist())
+            both = sum(bool(held & set(p)) and bool(trained & set(p)) for p in twice)
+            images = sum(map(len, twice))
+            words = f"{len(twice):,} images occur more than once ({images:,} files)"
+            words += f"; {classes:,} of them in several classes" if classes else ""
+            words += f"; {both:,} of them both in training and reference" if both else ""
+            found.append(words)
+        return found
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -183,8 +209,15 @@ def _labels(classes: ClassFiles, order: tuple[str, ...]) -> Labels:
     return np.repeat(np.arange(len(order), dtype=np.int64), [len(classes[name]) for name in order])
 
 
-def _split(labels: Labels, names: tuple[str, ...], path: Path, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Positions of training and of reference images, each sorted; the reference gets floor(fraction n), at least 1."""
+def _split(
+    labels: Labels, names: tuple[str, ...], path: Path, fraction: float, seed: int, equal: list[list[int]]
+) -> tuple[Indices, Indices]:
+    """Positions of training and of reference images, each sorted; the reference gets floor(fraction n), at least 1.
+
+    `equal` files are never divided: those of one class are drawn together, and those in several classes are trained on.
+    """
+    together = {position: same for same in equal for position in same}
+    several = {position for same in equal if len(set(labels[same].tolist())) > 1 for position in same}
     random = np.random.RandomState(seed)  # legacy: its stream is frozen for good
     share = Fraction(repr(fraction))
     reference = []
@@ -196,7 +229,20 @@ def _split(labels: Labels, names: tuple[str, ...], path: Path, fraction: float, 
                 f"or give a reference folder"
             )
         random.shuffle(positions)
-        reference.append(positions[: max(1, int(share * len(positions)))])
+        wanted = max(1, int(share * len(positions)))
+        chosen: list[int] = []
+        for position in positions.tolist():
+            own = together.get(position, [position])
+            if position not in several and position not in chosen and len(chosen) + len(own) <= max(wanted, len(own)):
+                chosen += own
+            if len(chosen) >= wanted:
+                break
+        if not 0 < len(chosen) < len(positions):
+            raise DataError(
+                f"the images of class folder {plain(path / name)} are equal to each other: a reference cannot be split "
+                "off; give a reference folder"
+            )
+        reference.append(np.array(chosen, np.int64))
     held = np.sort(np.concatenate(reference))
     return np.setdiff1d(np.arange(len(labels), dtype=np.int64), held), held
 
