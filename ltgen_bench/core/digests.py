@@ -12,14 +12,14 @@ from pathlib import Path
 from ltgen_bench.core.errors import StorageError
 from ltgen_bench.core.storage import read_json_object, write_json
 
-NOTE = ".digests.json"
+DIGESTS = ".digests.json"
 
 
 def known_digest(path: Path, algorithm: str = "sha256", *, fresh: bool = False) -> str:
     """The hexadecimal digest of a file, read again if `fresh`; raises OSError when it cannot be read."""
     state = path.stat()
     stamp = [state.st_size, state.st_mtime_ns, algorithm]
-    note = path.parent / NOTE
+    note = path.parent / DIGESTS
     known = read_json_object(note) or {}
     entry = known.get(path.name)
     if not fresh and isinstance(entry, list) and entry[:3] == stamp and len(entry) == 4:

@@ -27,7 +27,7 @@ from ltgen_bench.features.weights import locate_weights
 from ltgen_bench.metrics import FeatureArrays, fid, inception_score, manifold_scores
 from ltgen_bench.metrics.kid import squared_mmd
 
-MOST_ROWS = 5000  # for what the peers hold as one matrix of all pairs
+_PEER_ROWS = 5000  # for what the peers hold as one matrix of all pairs
 _SEED = 0
 
 
@@ -169,7 +169,7 @@ def _inception(own: FeatureArrays, theirs: FeatureArrays, protocol: Protocol, pe
 
 
 def _manifolds(own: FeatureArrays, real: FeatureArrays, k: int, peers: Any) -> list[Crosscheck]:
-    x, y = (one.manifold[_rows(len(one.manifold), min(len(one.manifold), MOST_ROWS))] for one in (own, real))
+    x, y = (one.manifold[_rows(len(one.manifold), min(len(one.manifold), _PEER_ROWS))] for one in (own, real))
     with contextlib.redirect_stdout(None):  # it prints its numbers of rows
         others = peers[1].compute_prdc(
             real_features=y.astype(np.float64), fake_features=x.astype(np.float64), nearest_k=k

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ltgen_bench.core.digests import NOTE, known_digest
+from ltgen_bench.core.digests import DIGESTS, known_digest
 
 
 def test_a_file_is_read_again_when_size_or_time_changed(tmp_path: Path) -> None:
@@ -31,9 +31,9 @@ def test_a_file_is_read_again_when_size_or_time_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("note", ["", "[]", '{"f": 3}', '{"f": [1, 2, "sha256"]}'])
 def test_a_broken_note_costs_time_only(note: str, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x")
-    (tmp_path / NOTE).write_text(note)
+    (tmp_path / DIGESTS).write_text(note)
     assert known_digest(tmp_path / "f") == hashlib.sha256(b"x").hexdigest()
-    assert json.loads((tmp_path / NOTE).read_text())["f"][3] == hashlib.sha256(b"x").hexdigest()
+    assert json.loads((tmp_path / DIGESTS).read_text())["f"][3] == hashlib.sha256(b"x").hexdigest()
 
 
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
 
 MAX_IMAGE_SIZE = 1024
+_NO_GROUPS = Groups((), (), (), "every class has as many images: there is no head and no tail")
 _PLAIN_NAMES = ("train", "training", "images", "imgs", "data", "dataset")  # say nothing without their parent's name
 
 
@@ -103,10 +104,9 @@ class Folder(Dataset):
         self.title = f"images in {plain(path)}{own_cut.words}"
         order = cut.head_to_tail(len(self.class_names))
         head_to_tail = sorted(order, key=lambda i: -self.class_counts[i])
+        self.groups = groups_by_thirds(len(self.class_names), head_to_tail)
         if len(set(self.class_counts)) == 1:
-            self.groups = Groups((), (), (), "every class has as many images: there is no head and no tail")
-        else:
-            self.groups = groups_by_thirds(len(self.class_names), head_to_tail)
+            self.groups = _NO_GROUPS
         self.reference = ReferenceInfo(
             f"{slug(path)}-split" if reference_path is None else f"folder-{slug(reference_path)}",
             self._counts(self._reference_indices),
