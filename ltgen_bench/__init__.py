@@ -5,6 +5,9 @@
     result = ltgen_bench.evaluate(images, labels, dataset="cifar10lt")
     result.report.fid
 
+    run = ltgen_bench.load_run("runs/digits-lt/ddpm/4c53dd5e9c-s0")
+    run.record.metrics.fid, run.sample([3, 3, 8])
+
 Importing the package is cheap; PyTorch is imported when something needs it.
 """
 
@@ -17,8 +20,9 @@ from ltgen_bench.core.version import __version__
 if TYPE_CHECKING:
     from ltgen_bench.evaluation.evaluate import Evaluation, evaluate
     from ltgen_bench.evaluation.places import EvaluationPlaces
+    from ltgen_bench.runs.loaded import LoadedRun, load_run
 
-__all__ = ["Evaluation", "EvaluationPlaces", "__version__", "evaluate"]
+__all__ = ["Evaluation", "EvaluationPlaces", "LoadedRun", "__version__", "evaluate", "load_run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +30,10 @@ def __getattr__(name: str) -> Any:
         from ltgen_bench.evaluation import evaluate as module
 
         return getattr(module, name)
+    if name in ("LoadedRun", "load_run"):
+        from ltgen_bench.runs import loaded
+
+        return getattr(loaded, name)
     if name == "EvaluationPlaces":
         from ltgen_bench.evaluation.places import EvaluationPlaces
 

@@ -33,7 +33,7 @@ def configuration_layers(options: Options) -> dict[str, Any]:
             "extractor": options.features,
             "manifold_extractor": options.features,
         },
-        "execution": {"device": options.device, "speed": options.speed},
+        "execution": {"device": options.device, "speed": options.speed, "track": options.track or None},
     }
     given: dict[str, Any] = {
         section: chosen

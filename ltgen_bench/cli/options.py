@@ -101,6 +101,10 @@ class Options:
         typer.Option("--plugin", metavar="FILE.py", help="A Python file that registers your method; repeatable."),
     ] = field(default_factory=list)
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. Default: auto.")] = None
+    track: Annotated[
+        list[str],
+        typer.Option("--track", metavar="NAME", help="tensorboard, wandb or trackio: gets what training logs."),
+    ] = field(default_factory=list)
     speed: Annotated[
         str | None,
         typer.Option(

@@ -157,6 +157,7 @@ class ExecutionConfig(Section):
     compile: bool = False  # torch.compile the network
     cuda_graphs: bool = False  # with compile: replay the network's kernels as one graph
     channels_last: bool = False  # memory format of the network and its inputs
+    track: tuple[str, ...] = ()  # trackers that get what training logs: `core.tracking`
     checkpoint_every: Positive = 2000  # steps
     log_every: Positive = 100  # steps
     sampling_batch_size: Positive = 256

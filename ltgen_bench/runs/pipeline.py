@@ -35,6 +35,7 @@ from ltgen_bench.runs.resolve import ResolvedRun
 from ltgen_bench.runs.sampling_stage import SamplingStage
 from ltgen_bench.runs.selection import Judge
 from ltgen_bench.runs.trained_models import adopt_trained, load_trained, save_trained
+from ltgen_bench.runs.training_log import logged
 
 
 @dataclass
@@ -163,9 +164,7 @@ class Run:
         world.barrier()
         if not self.folder.model.exists():
             context = FitContext(self.folder.checkpoints, device, self.config.seed)
-            if world.is_main:
-                context.progress, context.log = self.progress, self.folder.append_stats
-            with author_code(type(method), "fit"):
+            with logged(context, self.resolved, self.folder, self.progress, world), author_code(type(method), "fit"):
                 method.fit(self.resolved.dataset.train(), context)
             if world.is_main:
                 save_trained(method, self.folder)
