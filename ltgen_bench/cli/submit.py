@@ -25,7 +25,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @offers(
-    "sources method_name seeds_run paper paper_url code_url submitter note guidance_scale out leaderboards "
+    "sources method_name seeds_run paper paper_url code_url submitter note guidance_scale samples_url weights_url out "
+    "leaderboards "
     "dataset imbalance protocol runs_dir data_root weights device as_json quiet"
 )
 def submit(
@@ -48,6 +49,13 @@ def submit(
         typer.Option(
             help="Of samples made elsewhere: w in eps_c + w (eps_c - eps_u), the cfg_scale of ADM, DiT, diffusers - 1."
         ),
+    ] = None,
+    samples_url: Annotated[
+        list[str] | None,
+        typer.Option(help="Where each source's samples.npz is published (https, s3, hf), in their order; repeatable."),
+    ] = None,
+    weights_url: Annotated[
+        list[str] | None, typer.Option(help="The same of its trained model (model.safetensors); repeatable.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Default: LEADERBOARDS/records/DATASET/METHOD-NAME.")
@@ -74,6 +82,7 @@ def submit(
             "guidance_scale": guidance_scale,
             "seeds_run": seeds,
             "declaration": DECLARATION,
+            "files": _published(sources, seeds, samples_url or [], weights_url or []),
         },
         "submit",
     )
@@ -124,7 +133,10 @@ def validate(
 def verify(
     options: Options,
     path: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
-    samples: Annotated[list[Path], typer.Option(help="An .npz of one seed's samples; repeatable.")],
+    samples: Annotated[
+        list[Path] | None,
+        typer.Option(help="An .npz of one seed's samples; repeatable. Default: fetched from where it is published."),
+    ] = None,
     model: Annotated[
         list[Path] | None,
         typer.Option(help="The trained model.safetensors behind --samples, in its order: rows are drawn again too."),
@@ -155,7 +167,10 @@ def verify(
     where, progress = options.places(), options.progress()
     if code_state().clean is False:
         progress.say("the code in this checkout has changes, so the verification will not count; commit first")
-    models: list[Path | None] = list(model) if model else [None for _ in samples]
+    samples, models = samples or [], list[Path | None](model or [])
+    if not samples:
+        samples, models = _fetched(options, submission)
+    models = models or [None for _ in samples]
     if len(models) != len(samples):
         raise ConfigError(f"{len(samples)} files of samples and {len(models)} models; give one --model for each")
     if len(samples) > 1:
@@ -178,6 +193,46 @@ def verify(
         if found.redrawn_rows:
             progress.say(f"{found.redrawn_rows} rows drawn again from {weights} are equal")
     _report_checks(options, submission, written)
+
+
+def _published(
+    sources: list[Path], seeds: list[int], samples_url: list[str], weights_url: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Addresses with the size and hash of the files here, by seed."""
+    from ltgen_bench.core.errors import MissingFileError
+    from ltgen_bench.core.storage import sha256_file
+
+    found: dict[str, dict[str, Any]] = {}
+    for what, urls, place in (
+        ("samples", samples_url, "samples/samples.npz"),
+        ("weights", weights_url, "checkpoints/model.safetensors"),
+    ):
+        if urls and len(urls) != len(sources):
+            raise ConfigError(f"{len(sources)} sources and {len(urls)} --{what}-url; give one for each, in their order")
+        for source, seed, url in zip(sources, seeds, urls, strict=False):
+            file = source if source.is_file() and what == "samples" else source / place
+            if not file.is_file():
+                raise MissingFileError(f"--{what}-url needs the file itself for its size and hash; there is no {file}")
+            entry = {"url": url, "size": file.stat().st_size, "sha256": sha256_file(file)}
+            found.setdefault(str(seed), {})[what] = entry
+    return found
+
+
+def _fetched(options: Options, submission: Submission) -> tuple[list[Path], list[Path | None]]:
+    """The published samples, and weights where all seeds have some, of a submission."""
+    from ltgen_bench.leaderboard.exchange.fetch import fetch
+
+    published = submission.metadata.files
+    if not any(one.samples for one in published.values()):
+        raise ConfigError(f"{submission.path} does not say where its samples are published; give --samples FILE")
+    folder, samples, models = options.data_root / ".cache" / "fetched", list[Path](), list[Path | None]()
+    with options.progress() as progress:
+        for one in (published[seed] for seed in sorted(published, key=int) if published[seed].samples):
+            for file, kept in ((one.samples, samples), (one.weights, models)):
+                if file is not None:
+                    progress.start(file.url, file.size, "bytes")
+                    kept.append(fetch(file.remote(), folder, progress=lambda done, total: progress.update(done)))
+    return samples, models if len(models) == len(samples) else [None for _ in samples]
 
 
 def _report_checks(options: Options, submission: Submission, written: list[Path]) -> None:

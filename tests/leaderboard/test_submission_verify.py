@@ -425,3 +425,51 @@ def test_folder_names() -> None:
     assert folder_name("CORAL (ours), w = 0.01") == "coral-ours-w-0-01"
     with pytest.raises(SubmissionError, match="--out"):
         folder_name("生成")
+
+
+def test_published_samples_are_fetched_and_checked(tmp_path: Path, monkeypatch, capsys, clean_code) -> None:
+    """`submit --samples-url` says what the file is; `verify` without files fetches what the submission names."""
+    from ltgen_bench.core.storage import sha256_file
+
+    file, boards = leak(tmp_path / "0.npz", 0, slice(0)), tmp_path / "leaderboards"
+    url = "https://zenodo.org/records/1/files/0.npz"
+    places = ["--leaderboards", boards, "--data-root", tmp_path / "data", "-q"]
+    told = ["submit", file, "--dataset", "digits-lt", "--seeds-run", "0", "--method-name", "Travels"]
+    code, _, err = command(monkeypatch, capsys, *told, "--samples-url", url, "--runs-dir", tmp_path / "runs", *places)
+    assert code == 0, err
+    folder = boards / "records/digits-lt/travels"
+    published = validate_submission(folder).metadata.files["0"].samples
+    assert published is not None
+    assert (published.url, published.size, published.sha256) == (url, file.stat().st_size, sha256_file(file))
+    asked = []
+
+    def fetched(remote, where, progress=None):
+        asked.append((remote.url, where))
+        return file
+
+    monkeypatch.setattr("ltgen_bench.leaderboard.exchange.fetch.fetch", fetched)
+    code, out, err = command(monkeypatch, capsys, "verify", folder, *places)
+    assert code == 0, err
+    assert asked == [(url, tmp_path / "data/.cache/fetched")]
+    assert "the submission is remeasured" in out
+    for change_to, message in (
+        ('"http://x.org/a"', "url"), ('"file:///etc/passwd"', "url"), ('"https://x.org/a b"', "url"),
+        ('"https://x"', "url"),
+    ):  # fmt: skip
+        metadata = folder / "submission.toml"
+        before = metadata.read_text()
+        metadata.write_text(before.replace(f'"{url}"', change_to))
+        write_sums(folder)
+        with pytest.raises(SubmissionError, match=message):
+            validate_submission(folder)
+        metadata.write_text(before)
+    metadata.write_text(before.replace("[files.0.samples]", "[files.7.samples]"))
+    write_sums(folder)
+    with pytest.raises(SubmissionError, match="files names seed 7, which is not in seeds_run"):
+        validate_submission(folder)
+
+
+def test_nothing_to_verify_with_is_said(tmp_path: Path, monkeypatch, capsys, clean_code) -> None:
+    folder = write_submission(tmp_path, "bare", [make_record(seed=0)])
+    line = refused(monkeypatch, capsys, "verify", folder, "--leaderboards", tmp_path, "-q")
+    assert "does not say where its samples are published; give --samples FILE" in line

@@ -9,6 +9,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ltgen_bench.core.errors import first_mistake
+from ltgen_bench.leaderboard.exchange.fetch import MOST_BYTES, RemoteFile
 from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS, Declaration
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, printable, shown, text_problem
 
@@ -27,10 +28,42 @@ def _url(text: str) -> str:
     return text
 
 
+def _remote(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"(?:https|s3|hf)://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[A-Za-z0-9._~/?#@!&=%:,+-]+", text):
+        raise ValueError("is not an address of the form https://host/path (or s3://, hf://) with plain characters")
+    return text
+
+
 Title = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_plain)]
 Line = Annotated[str, Field(max_length=400), AfterValidator(_plain)]
 Url = Annotated[str, Field(max_length=300), AfterValidator(_url)]
+SeedName = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,11})$")]
 Seed = Annotated[int, Field(ge=0, lt=10**12)]
+
+
+class PublishedFile(BaseModel):
+    """A file that anybody can fetch, and what it has to be (`leaderboard.exchange.fetch`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    url: Annotated[str, Field(max_length=500), AfterValidator(_remote)]
+    size: Annotated[int, Field(gt=0, le=MOST_BYTES)]  # bytes
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    def remote(self) -> RemoteFile:
+        """What `fetch` takes."""
+        return RemoteFile(self.url, self.size, self.sha256)
+
+
+class PublishedSeed(BaseModel):
+    """A seed's samples and the weights that drew them, where they are published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    samples: PublishedFile | None = None
+    weights: PublishedFile | None = None
 
 
 class SubmissionMetadata(BaseModel):
@@ -49,12 +82,13 @@ class SubmissionMetadata(BaseModel):
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
     seeds_run: Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS)]
     declaration: Declaration
+    # seed -> what is published of it
+    files: Annotated[dict[SeedName, PublishedSeed], Field(max_length=MOST_SEEDS)] = Field(default_factory=dict)
 
     def to_toml(self) -> str:
         """The metadata as a TOML file; empty fields are left out."""
-        return tomli_w.dumps(
-            {key: value for key, value in self.model_dump(mode="json").items() if value not in ("", None)}
-        )
+        values = self.model_dump(mode="json", exclude_none=True)
+        return tomli_w.dumps({key: value for key, value in values.items() if value not in ("", {})})
 
 
 def parse_metadata(data: bytes, source: str) -> SubmissionMetadata:
@@ -79,4 +113,7 @@ def make_metadata(value: dict[str, object], source: str) -> SubmissionMetadata:
         raise SubmissionError(f"{source}: {printable(mistake.place)}: {printable(mistake.message)[:300]}") from None
     if len(set(metadata.seeds_run)) != len(metadata.seeds_run):
         raise SubmissionError(f"{source}: seeds_run names a seed twice")
+    for seed in metadata.files:
+        if int(seed) not in metadata.seeds_run:
+            raise SubmissionError(f"{source}: files names seed {seed}, which is not in seeds_run")
     return metadata
