@@ -22,6 +22,7 @@ from ltgen_bench.cli import (
     submit,
     suite,
     sweep,
+    verify,
 )
 from ltgen_bench.core.errors import UserError
 
@@ -55,6 +56,7 @@ inspect.add_commands(app)
 check_plugin.add_commands(app)
 data.add_commands(app)
 submit.add_commands(app)
+verify.add_commands(app)
 leaderboard.add_commands(app)
 suite.add_commands(app)
 sweep.add_commands(app)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 from ltgen_bench.core.errors import DataError, MissingFileError
-from ltgen_bench.leaderboard.exchange.fetch import MOST_BYTES, RemoteFile, fetch
+from ltgen_bench.leaderboard.exchange.fetch import MOST_BYTES, RemoteFile, fetch_remote
 
 CONTENT = bytes(range(256)) * 9000  # 2.3 MB: several blocks
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -80,12 +80,12 @@ def server() -> Iterator[str]:
 
 
 def get(server: str, kind: str, folder: Path, size: int = len(CONTENT), sha: str = SHA) -> Path:
-    return fetch(RemoteFile(f"{server}/{kind}", size, sha), folder, schemes=("http",), timeout=1.0)
+    return fetch_remote(RemoteFile(f"{server}/{kind}", size, sha), folder, schemes=("http",), timeout=1.0)
 
 
 def test_a_good_server(server: str, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    path = fetch(
+    path = fetch_remote(
         RemoteFile(f"{server}/good", len(CONTENT), SHA), tmp_path, schemes=("http",), progress=lambda *n: seen.append(n)
     )
     assert path == tmp_path / SHA
@@ -144,16 +144,16 @@ def test_hostile_servers(kind: str, error: type[Exception], message: str, server
 @pytest.mark.parametrize("url", ["http://x/y", "file:///etc/passwd", "ftp://x", "/etc/passwd", "https"])
 def test_other_schemes_are_refused_before_anything(url: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="addresses begin with https://"):
-        fetch(RemoteFile(url, 10, SHA), tmp_path / "none")
+        fetch_remote(RemoteFile(url, 10, SHA), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("size", [0, -1, MOST_BYTES + 1])
 def test_sizes_beyond_reason_are_refused(size: int, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at most"):
-        fetch(RemoteFile("https://x/y", size, SHA), tmp_path)
+        fetch_remote(RemoteFile("https://x/y", size, SHA), tmp_path)
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="cannot be fetched"):
-        fetch(RemoteFile("http://127.0.0.1:9/x", 10, SHA), tmp_path, schemes=("http",), timeout=0.5)
+        fetch_remote(RemoteFile("http://127.0.0.1:9/x", 10, SHA), tmp_path, schemes=("http",), timeout=0.5)

@@ -447,7 +447,7 @@ def test_published_samples_are_fetched_and_checked(tmp_path: Path, monkeypatch, 
         asked.append((remote.url, where))
         return file
 
-    monkeypatch.setattr("ltgen_bench.leaderboard.exchange.fetch.fetch", fetched)
+    monkeypatch.setattr("ltgen_bench.leaderboard.exchange.fetch.fetch_remote", fetched)
     code, out, err = command(monkeypatch, capsys, "verify", folder, *places)
     assert code == 0, err
     assert asked == [(url, tmp_path / "data/.cache/fetched")]

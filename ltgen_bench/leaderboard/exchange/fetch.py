@@ -38,7 +38,7 @@ class RemoteFile:
     sha256: str
 
 
-def fetch(
+def fetch_remote(
     remote: RemoteFile,
     folder: Path,
     *,

@@ -53,7 +53,7 @@ class PublishedFile(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     def remote(self) -> RemoteFile:
-        """What `fetch` takes."""
+        """What `fetch_remote` takes."""
         return RemoteFile(self.url, self.size, self.sha256)
 
 
