@@ -60,13 +60,19 @@ class SweepResult:
 def sweep(work: Run, values: dict[str, list[Any]], count: int | None, seed: int | None) -> SweepResult:
     """Draw and measure `count` samples (the protocol's number) of `seed` (the run's) for every combination.
 
+    What is not varied is the run's own, with the scale of guidance that was chosen for it.
+
     Every row is kept in the run's folder as it comes; what is there is not made again. Raises CheckpointError for a run
     that is not trained, ConfigError for settings that are none.
     """
     config, folder = work.config, work.folder
     if not folder.model.is_file():
         raise CheckpointError(f"{folder.path} is not fully trained; 'train' and 'run' continue it")
-    settings = _combinations(config.sampling, values)
+    try:
+        base = work.draws.sampling
+    except CheckpointError:  # the protocol chooses the scale, and nobody has asked it to yet
+        base = config.sampling.at_scale(0.0)
+    settings = _combinations(base, values)
     count, seed = count or config.protocol.samples, config.seed if seed is None else seed
     place = folder.path / "sweeps"
     key = sha256_json([sha256_file(folder.model), config.protocol.hash(), count, seed])[:16]
@@ -89,10 +95,10 @@ def sweep(work: Run, values: dict[str, list[Any]], count: int | None, seed: int 
                 path.unlink()
                 write_json(file, {**(read_json_object(file) or {}), key: kept})
             chosen = own.model_dump(mode="json")
-            rows.append({**{key: chosen[key] for key in values}, **kept[name]})
+            rows.append({**{f"sampling.{key}": chosen[key] for key in values}, **kept[name]})
     for shards in place.glob(".*-shards-*"):
         shutil.rmtree(shards, ignore_errors=True)
-    return SweepResult(tuple(values), rows, _label(work), file)
+    return SweepResult(tuple(f"sampling.{key}" for key in values), rows, _label(work), file)
 
 
 def _label(work: Run) -> str:
@@ -106,8 +112,6 @@ def _combinations(base: SamplingConfig, values: dict[str, list[Any]]) -> list[Sa
     found = []
     for combination in itertools.product(*values.values()):
         own = {**base.model_dump(), **dict(zip(values, combination, strict=True))}
-        if own["guidance_scale"] is None:
-            own["guidance_scale"] = 0.0  # a sweep of something else; the choice is not made for it
         found.append(build(SamplingConfig, own, "sampling"))
     if len(found) > MOST_POINTS:
         raise ConfigError(f"{len(found):,} combinations; a sweep has {MOST_POINTS:,} at most")

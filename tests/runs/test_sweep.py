@@ -32,7 +32,7 @@ def test_a_sweep_measures_once_and_draws_it(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli(*sweep)
     assert code == 0, err
     rows = json.loads(out)["rows"]
-    assert [row["guidance_scale"] for row in rows] == [0.0, 0.5, 2.0]
+    assert [row["sampling.guidance_scale"] for row in rows] == [0.0, 0.5, 2.0]
     assert len({row["fid"] for row in rows}) == 3
     assert (folder / "checkpoints" / "model.safetensors").read_bytes() == model
     with Image.open(folder / "sweeps" / "guidance_scale.png") as picture:
@@ -43,6 +43,11 @@ def test_a_sweep_measures_once_and_draws_it(cli: Cli, tmp_path: Path) -> None:
     assert "40 samples" not in err  # nothing was drawn
     # at the run's own scale, seed and number it is what the run measured
     assert rows[0]["fid"] == pytest.approx(json.loads((folder / "record.json").read_text())["metrics"]["fid"], rel=1e-9)
+    # a setting that is called like a number keeps its own column
+    code, out, err = cli("sweep", folder, "--set", "sampling.precision=fp32,bf16", "-n", "40", "--json")
+    assert code == 0, err
+    assert [row["sampling.precision"] for row in json.loads(out)["rows"]] == ["fp32", "bf16"]
+    assert all(isinstance(row["precision"], float) for row in json.loads(out)["rows"])
     assert "did you mean 'sampling.steps'" in refused(cli("sweep", folder, "--set", "sampling.stesp=1,2"))
     assert "takes sampling keys" in refused(cli("sweep", folder, "--set", "training.steps=1,2"))
 
