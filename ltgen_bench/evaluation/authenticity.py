@@ -16,7 +16,7 @@ from ltgen_bench.datasets import Dataset, ImageSet
 from ltgen_bench.datasets.base import take
 from ltgen_bench.datasets.overlap import not_trained_on, rows_of_equal_images
 from ltgen_bench.evaluation.samples import Samples
-from ltgen_bench.features.networks.random import random_features
+from ltgen_bench.features.networks.random import DIMENSION, random_features
 from ltgen_bench.metrics import fid
 from ltgen_bench.metrics.authenticity import (
     Exchange,
@@ -38,7 +38,9 @@ MOST_OVERLAP = 0.10  # share of a seed's samples near to one of another seed; in
 FEWEST_OF_A_CLASS = 20  # samples of a class that are judged by themselves
 NETWORKS = 12
 MOST_ROWS = 5000  # samples that are looked at: drawn at random where there are more
+_OPINION_ROWS = 2000  # on either side: a second opinion needs no more
 _HALVES = 4
+_PIXELS = 32  # a side
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def assess(
             broken += _too_often(space, test)
         values["opinion"], more = _opinion(images, labels, features, features.samples[rows], seed, device)
         broken += more
+        if values["opinion"] is None:
+            reasons["opinion"] = f"it needs {4 * DIMENSION} unseen images, and {2 * DIMENSION} samples"
     if fid_upper is not None and fid_floor is not None and fid_upper < fid_floor:
         words = (
             f"the distance, at most {fid_upper:.3g}, is below what real images score at these numbers, {fid_floor:.3g}"
@@ -158,8 +162,23 @@ def _chosen(count: int, seed: int, most: int = MOST_ROWS) -> IntArray:
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])
 
 
+def _chosen_of(rows: IntArray, seed: int, most: int) -> IntArray:
+    return rows[_chosen(len(rows), seed, most)]
+
+
 def _pixels(images: np.ndarray) -> FloatArray:
-    return images.reshape(len(images), -1).astype(np.float32)
+    """Pixels (N, C h w) as float32; of images larger than 32 pixels means of blocks, which is what memory allows."""
+    count, channels, height, width = images.shape
+    block = max(1, min(height, width) // _PIXELS)
+    if block == 1:
+        return images.reshape(count, -1).astype(np.float32)
+    rows, columns = height // block, width // block
+    found = np.empty((count, channels, rows, columns), np.float32)
+    for start in range(0, count, 1024):
+        part = images[start : start + 1024, :, : rows * block, : columns * block]
+        part = part.reshape(len(part), channels, rows, block, columns, block)
+        found[start : start + len(part)] = part.mean(axis=(3, 5), dtype=np.float32)
+    return found.reshape(count, -1)
 
 
 def _numbers(space: str, near: Proximity | None, test: Exchange | None) -> dict[str, float | None]:
@@ -199,11 +218,15 @@ def _opinion(
     Of samples that are far from real in the protocol's network as well nobody would say that they were tuned to it.
     """
     unseen = features.unseen_images
-    rows = _balanced(unseen, labels, seed)
+    rows = _chosen_of(_balanced(unseen, labels, seed), seed, _OPINION_ROWS)
     halves = [random_halves(features.unseen[rows], unseen.labels[rows], seed + k) for k in range(_HALVES)]
-    if min(len(own), len(halves[0][0])) < 2:
+    if min(len(own), len(halves[0][0])) < 2 * DIMENSION:
         return None, []
-    main = _in_real_units(own, features.unseen[rows], halves)
+    mine = _chosen(len(own), seed, _OPINION_ROWS)
+    images, own = images[mine], own[mine]
+    # in as many dimensions as the random networks have: in more, the bias of few images would hide the difference
+    flat = _projection(own.shape[1], seed)
+    main = _in_real_units(own @ flat, features.unseen[rows] @ flat, halves)
     others = []
     for network in np.random.SeedSequence(seed).generate_state(NETWORKS):
         theirs = random_features(unseen.images[rows], int(network), device=device)
@@ -218,6 +241,14 @@ def _opinion(
         f"these are from each other, and {opinion.main:.3g} times in the protocol's network: tuned to it?"
     )
     return opinion.ratio, [Broken("opinion", opinion.ratio, MOST_OPINION, words)]
+
+
+def _projection(columns: int, seed: int) -> FloatArray:
+    """A random map (columns, 64) to as few dimensions as a random network has; the identity where there are no more."""
+    if columns <= DIMENSION:
+        return np.eye(columns, dtype=np.float32)
+    random = np.random.default_rng(seed)
+    return np.asarray(random.standard_normal((columns, DIMENSION)) / columns**0.5, dtype=np.float32)
 
 
 def _in_real_units(features: FloatArray, real: FloatArray, halves: Sequence[tuple[IntArray, IntArray]]) -> float:

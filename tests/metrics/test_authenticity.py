@@ -92,6 +92,18 @@ def test_proximity_is_the_share_below_the_quantile_of_the_unseen() -> None:
     assert found.threshold == pytest.approx(threshold, rel=1e-5)
 
 
+def test_of_many_unseen_images_some_set_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ltgen_bench.metrics import authenticity
+
+    (unseen, _), (samples, of) = draws(3000, 1), draws(100, 2)
+    whole = unseen_proximity(samples, of, unseen, quantile=0.2)
+    monkeypatch.setattr(authenticity, "MOST_QUERIES", 700)
+    some = unseen_proximity(samples, of, unseen, quantile=0.2)
+    assert whole is not None
+    assert some is not None
+    assert some.threshold == pytest.approx(whole.threshold, rel=0.1)
+
+
 def test_repeated_unseen_images_set_no_threshold_of_nothing() -> None:
     unseen, _ = draws(120, 1)
     twice = np.concatenate([unseen, unseen[:5]])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 _WIDTHS = (32, 64, 64)
-_DIMENSION = 64  # of the features
+DIMENSION = 64  # of the features
 _ROWS = 256
 
 
@@ -45,6 +45,6 @@ def random_features(images: np.ndarray, seed: int, *, device: str = "cpu") -> np
                     x = torch.nn.functional.avg_pool2d(x, 2, ceil_mode=True)
             x = torch.nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)
             if projection is None:
-                projection = torch.randn(x.shape[1], _DIMENSION, generator=generator).div_(x.shape[1] ** 0.5).to(device)
+                projection = torch.randn(x.shape[1], DIMENSION, generator=generator).div_(x.shape[1] ** 0.5).to(device)
             found.append((x @ projection).cpu())
     return torch.cat(found).numpy()
