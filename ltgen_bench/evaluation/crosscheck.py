@@ -94,7 +94,7 @@ def crosscheck(
 
 def _peers() -> Any:
     try:
-        import prdc  # type: ignore[import-untyped]
+        import prdc
         import torch_fidelity.metric_fid
         import torch_fidelity.metric_isc
         import torch_fidelity.metric_kid

@@ -141,7 +141,7 @@ def _opened(
 
 def _filesystem_file(url: str) -> Any:
     try:
-        import fsspec  # type: ignore[import-untyped]
+        import fsspec
 
         return fsspec.open(url, "rb", block_size=_BLOCK)
     except ImportError as error:

@@ -54,7 +54,7 @@ def _write(out: Path, all_boards: list[Board], publications: list[Publication]) 
     (out / MARKER).write_text("made by ltgen-bench leaderboard site; its next run replaces this folder\n")
     for name in ASSETS:
         (out / "assets" / name).write_bytes(files("ltgen_bench.leaderboard.site").joinpath("assets", name).read_bytes())
-    contexts = [board_context(board) for board in all_boards]
+    contexts = sorted((board_context(board) for board in all_boards), key=_first)
     published = published_rows(publications)
     environment = _environment()
     index = environment.get_template("index.html.j2").render(
@@ -68,6 +68,14 @@ def _write(out: Path, all_boards: list[Board], publications: list[Publication]) 
     )
     write_text(out / "index.html", index)
     return sum(_write_board(board, out, environment) for board in all_boards)
+
+
+def _first(context: dict[str, Any]) -> tuple[str, bool, int, str]:
+    """Of a data set's boards those with ranked rows come first, and of these the later version of a protocol."""
+    board: Board = context["board"]
+    version = board.protocol.rpartition(".v")[2]
+    ranked = any(row.row.rank is not None for row in context["rows"])
+    return board.dataset, not ranked, -int(version) if version.isdigit() else 0, board.slug
 
 
 def _write_board(board: Board, out: Path, environment: Environment) -> int:
