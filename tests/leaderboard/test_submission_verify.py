@@ -24,6 +24,7 @@ from ltgen_bench.leaderboard.submission import SubmissionError, validate_submiss
 from ltgen_bench.leaderboard.submission.create import MeasuredRun, create_submission, folder_name, measured_run
 from ltgen_bench.leaderboard.submission.metadata import make_metadata
 from ltgen_bench.leaderboard.submission.real_images import reference_copies
+from ltgen_bench.leaderboard.submission.redraw import other_rows
 from ltgen_bench.leaderboard.submission.terms import DECLARATION
 from ltgen_bench.leaderboard.submission.tolerance import disagreements, table_values, tolerance
 from ltgen_bench.leaderboard.submission.untrusted import check_picture
@@ -473,3 +474,27 @@ def test_nothing_to_verify_with_is_said(tmp_path: Path, monkeypatch, capsys, cle
     folder = write_submission(tmp_path, "bare", [make_record(seed=0)])
     line = refused(monkeypatch, capsys, "verify", folder, "--leaderboards", tmp_path, "-q")
     assert "does not say where its samples are published; give --samples FILE" in line
+
+
+def test_rows_drawn_again_may_differ_by_rounding_and_no_more() -> None:
+    """The limits of `tests/statistics/redrawing.md`: what bf16 does passes, what tuning pixels does is refused."""
+    random = np.random.default_rng(0)
+    given = random.integers(10, 240, (64, 1, 8, 8), dtype=np.uint8)
+
+    def moved(share: float, step: int = 1) -> np.ndarray:
+        sign = random.choice([-step, step], given.shape)
+        return (given + np.where(random.random(given.shape) < share, sign, 0)).astype(np.uint8)
+
+    assert other_rows(given, given, coarse=False) == 0
+    assert other_rows(moved(0.02), given, coarse=False) == 0  # another machine's float32
+    bf16 = moved(0.25)  # .5 in the median
+    assert other_rows(bf16, given, coarse=True) == 0
+    assert other_rows(bf16, given, coarse=False) == 64
+    tuned = moved(0.9)  # every row by .95
+    assert other_rows(tuned, given, coarse=True) == 64
+    assert other_rows(tuned, given, coarse=False) == 64
+    some = given.copy()
+    some[:3] = random.integers(0, 256, some[:3].shape)
+    assert other_rows(some, given, coarse=False) == 0  # 3 of 64 took another way at a fork
+    some[:4] = random.integers(0, 256, some[:4].shape)
+    assert other_rows(some, given, coarse=False) == 4

@@ -25,6 +25,7 @@ REDRAWN_ROWS = 64
 # machine; bf16, fp16 and TF32 keep fewer digits. What pixels may be moved by so little buys is in
 # `tests/statistics/redrawing.md`.
 SAME_PIXELS, SAME_PIXELS_COARSE = 0.3, 1.0
+MEDIAN_COARSE = 0.75  # of all rows: bf16 has .5, and pixels that were tuned by less do not change after rounding
 SAME_SHARE = 0.95  # of the rows; a sampling near a fork may turn another way on another machine
 
 
@@ -66,11 +67,21 @@ def redraw_rows(
     with torch.inference_mode(), memory_errors("use another --device"), author_code(method_class, "sample"):
         images = method.sample(torch.from_numpy(labels), seeds).cpu().numpy()
     given = samples.images[chosen]
-    apart = np.sqrt(np.square(images.astype(np.float64) - given).mean(axis=(1, 2, 3)))
     coarse = config.sampling.precision != "fp32" or "TF32" in (record.environment.speed or "")
-    differing = int((apart > (SAME_PIXELS_COARSE if coarse else SAME_PIXELS)).sum())
-    if differing > (1 - SAME_SHARE) * len(chosen):
+    if differing := other_rows(images, given, coarse=coarse):
         raise SubmissionError(
             f"{differing} of {len(chosen)} rows that {weights} draws are not those of the samples: no verification"
         )
     return Redrawn(len(chosen), int((images == given).all(axis=(1, 2, 3)).sum()), sha256_file(weights))
+
+
+def other_rows(drawn: np.ndarray, given: np.ndarray, *, coarse: bool) -> int:
+    """How many rows, uint8 (N, C, H, W) both, are others; 0 where no more of them are than rounding explains.
+
+    `coarse`: bf16, fp16 or TF32 were used, which keep fewer digits.
+    """
+    apart = np.sqrt(np.square(drawn.astype(np.float64) - given).mean(axis=(1, 2, 3)))
+    differing = int((apart > (SAME_PIXELS_COARSE if coarse else SAME_PIXELS)).sum())
+    if coarse and float(np.median(apart)) > MEDIAN_COARSE:
+        return int((apart > MEDIAN_COARSE).sum())
+    return differing if differing > (1 - SAME_SHARE) * len(apart) else 0
