@@ -498,3 +498,47 @@ def test_rows_drawn_again_may_differ_by_rounding_and_no_more() -> None:
     assert other_rows(some, given, coarse=False) == 0  # 3 of 64 took another way at a fork
     some[:4] = random.integers(0, 256, some[:4].shape)
     assert other_rows(some, given, coarse=False) == 4
+
+
+@pytest.mark.slow
+def test_a_run_is_drawn_again_from_its_weights_and_trained_again(
+    tmp_path: Path, monkeypatch, capsys, clean_code
+) -> None:
+    """reported -> resampled -> retrained, and weights of another seed."""
+    options = [
+        "--set=network.base_channels=8", "--set=network.norm_groups=4", "--set=training.steps=12",
+        "--set=training.batch_size=16", "--set=training.warmup_steps=4", "--set=sampling.guidance_scale=0.0",
+        "--protocol", "digits-1k.v1", "--runs-dir", tmp_path / "runs", "--data-root", tmp_path / "data", "-q",
+    ]  # fmt: skip
+    runs = []
+    for seed in (0, 1):
+        code, _, err = command(monkeypatch, capsys, "run", "--seed", seed, *options)
+        assert code == 0, err
+        (run,) = (tmp_path / "runs/digits-lt/ddpm").glob(f"*-s{seed}")
+        runs.append(run)
+    boards = tmp_path / "leaderboards"
+    places = ["--leaderboards", boards, "--data-root", tmp_path / "data", "-q"]
+    told = ["--seeds-run", "0,1", "--method-name", "Tiny"]
+    code, _, err = command(monkeypatch, capsys, "submit", *runs, *told, *places)
+    assert code == 0, err
+    folder = boards / "records/digits-lt/tiny"
+    samples = [run / "samples/samples.npz" for run in runs]
+    models = [run / "checkpoints/model.safetensors" for run in runs]
+    wrong = ["--samples", samples[0], "--model", models[1]]
+    line = refused(monkeypatch, capsys, "verify", folder, *wrong, *places)
+    assert "64 of 64 rows" in line
+    assert not (boards / "verifications").exists()
+    both = [word for pair in zip(samples, models, strict=True) for word in ("--samples", pair[0], "--model", pair[1])]
+    code, out, err = command(monkeypatch, capsys, "verify", folder, *both, "--draw", "20", *places)
+    assert code == 0, err
+    assert "the submission is resampled" in out
+    checks = verified_seeds(boards, validate_submission(folder))
+    assert [(one.redrawn_rows, one.equal_rows) for one in checks.values()] == [(20, 20), (20, 20)]
+    assert checks[0].authenticity is not None
+    again = ["--samples", samples[0], "--model", models[0], "--retrain", "--runs-dir", tmp_path / "again"]
+    code, out, err = command(monkeypatch, capsys, "verify", folder, *again, *places)
+    assert code == 0, err
+    assert "the submission is retrained" in out
+    retrained = verified_seeds(boards, validate_submission(folder))[0].retrained
+    assert retrained is not None
+    assert retrained.equal_samples
