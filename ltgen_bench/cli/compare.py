@@ -20,12 +20,16 @@ def add_commands(app: typer.Typer) -> None:
     app.command("compare")(compare)
 
 
-@offers("records figures class_name as_json")
+@offers("records csv latex figures class_name as_json")
 def compare(
     options: Options,
     records: Annotated[
         list[Path], typer.Argument(help="Records, runs, or folders of runs; two or more records in all.")
     ],
+    csv: Annotated[
+        Path | None, typer.Option(help="A file for every number, with intervals.", show_default=False)
+    ] = None,
+    latex: Annotated[Path | None, typer.Option(help="A file for a table that fits a page.", show_default=False)] = None,
     figures: Annotated[
         Path | None,
         typer.Option(help="A folder for pictures: distances by class, and samples of one class.", show_default=False),
@@ -42,9 +46,10 @@ def compare(
 
     Example: ltgen-bench compare runs/digits-lt/ddpm runs/digits-lt/coral
     """
+    from ltgen_bench.core.storage import write_text
     from ltgen_bench.evaluation.record_files import read_record
+    from ltgen_bench.leaderboard.comparison_files import comparison_csv, comparison_latex
     from ltgen_bench.leaderboard.side_by_side import compare as compare_records
-    from ltgen_bench.leaderboard.side_by_side import metric_names
 
     found = [file for path in records for file in record_files(path)]
     if len(found) < 2:
@@ -53,14 +58,23 @@ def compare(
         )
     records_read = [read_record(file) for file in found]
     result = compare_records(records_read)
+    for path, write in ((csv, comparison_csv), (latex, comparison_latex)):
+        if path is not None:
+            write_text(path, write(result))
     pictures = [] if figures is None else _pictures(figures, records_read, found, class_name)
     if options.as_json:
         print_json(result)
         return
+    files = [f"{what:<7} {path}" for what, path in (("csv", csv), ("latex", latex)) if path is not None]
+    print_tables([*_table(result), *files, *(f"figure  {path}" for path in pictures)])
+
+
+def _table(result: dict[str, Any]) -> list[Any]:
     from rich.table import Table
     from rich.text import Text
 
     from ltgen_bench.evaluation.report.tables import SCALES, number, title_of
+    from ltgen_bench.leaderboard.side_by_side import metric_names
 
     table = Table(
         title=Text(f"{result['dataset']}, protocol {result['protocol']}; differences to {result['baseline']}"),
@@ -74,8 +88,7 @@ def compare(
         cells = [_cell(row["metrics"][name], lambda value, by=scale: number(value, by)) for row in result["methods"]]
         if any(cell != "-" for cell in cells):
             table.add_row(Text(title_of(name, result["label"])), *cells)
-    words = "* beyond noise: the 95 % interval, for all pairs of methods at once, leaves out 0"
-    print_tables([table, words, *(f"figure  {path}" for path in pictures)])
+    return [table, "* beyond noise: the 95 % interval, for all pairs of methods at once, leaves out 0"]
 
 
 def _pictures(folder: Path, records: list[Record], files: list[Path], class_name: str | None) -> list[Path]:
