@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -225,3 +226,14 @@ def test_samples_of_a_run_are_evaluated_by_its_folder(cli: Cli, tmp_path: Path) 
     run = json.loads(out)["run"]
     assert "is a run and knows its data set" in refused(cli("evaluate", run, "--dataset", "digits-lt"))
     assert "there is no samples file" in refused(cli("evaluate", run, "--quiet"))
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    """What --install-completion asks for at every Tab, in bash."""
+    for words, position, expected in (("ltgen-bench ver", 1, "verify"), ("ltgen-bench run --met", 2, "--method")):
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(position), "_LTGEN_BENCH_COMPLETE": "complete_bash"}
+        code = "import sys; sys.argv = ['ltgen-bench']; from ltgen_bench.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **asked}, check=False
+        )
+        assert done.stdout.split() == [expected], done.stderr
