@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ltgen_bench.cli.options import Options, offers
+from ltgen_bench.cli.output import print_json
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -17,6 +18,7 @@ def add_commands(app: typer.Typer) -> None:
     )  # fmt: skip
     group.command("build")(build)
     group.command("site")(site)
+    group.command("reverify")(reverify)
     app.add_typer(group, name="leaderboard")
     app.command("baseline-rows")(baseline_rows)
 
@@ -51,6 +53,52 @@ def site(
     _there(options.leaderboards)
     pages = write_site(options.leaderboards, out, options.data_root)
     print(f"{out / 'index.html'} and {pages} pages of records")
+
+
+@offers("samples_dir verifier leaderboards data_root weights device as_json quiet")
+def reverify(
+    options: Options,
+    samples_dir: Annotated[
+        Path | None,
+        typer.Option(help="Samples here: DATASET/SUBMISSION/SEED.npz, weights beside them as SEED.safetensors."),
+    ] = None,
+    verifier: Annotated[str, typer.Option(help="Your name or address, which the tables show.")] = "",
+) -> None:
+    """Verify every submission again, after a metric has changed: with samples here, or where they are published.
+
+    One that fails does not stop the others; the exit code is 2 then. Seeds without samples keep what they have.
+    """
+    from ltgen_bench.leaderboard.collect import read_entries
+    from ltgen_bench.leaderboard.submission import SubmissionError
+    from ltgen_bench.leaderboard.submission.reverify import reverify as verify_all
+
+    _there(options.leaderboards)
+    submissions = [entry.submission for entry in read_entries(options.leaderboards, options.data_root)]
+    found = []
+    for one in verify_all(
+        submissions,
+        leaderboards=options.leaderboards,
+        places=options.places(),
+        samples=samples_dir,
+        verifier=verifier,
+        device=options.device or "auto",
+        progress=options.progress(),
+    ):
+        found.append(one)
+        if not options.as_json:
+            print(f"{one.submission} seed {one.seed}: {one.problem or one.verification}")
+    counts = {
+        "verified": sum(one.verification is not None for one in found),
+        "failed": sum(one.verification is None and one.found for one in found),
+        "without_samples": sum(not one.found for one in found),
+    }
+    if options.as_json:
+        rows = [one.to_dict() for one in found]
+        print_json({**counts, "seeds": rows})
+    else:
+        print(", ".join(f"{count} {word.replace('_', ' ')}" for word, count in counts.items()))
+    if counts["failed"]:
+        raise SubmissionError(f"{counts['failed']} of {len(found)} seeds failed; their verifications are as they were")
 
 
 @offers(
