@@ -164,7 +164,7 @@ def _stop(slots: Sequence[_Slot]) -> None:
     """Interrupt every process as Ctrl-C would, and end those that do not listen; their next start resumes."""
     running = [slot.process for slot in slots if slot.process is not None]
     for process in running:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # heard in the background as well; the command takes it as Ctrl-C
     deadline = time.monotonic() + _PATIENCE
     for process in running:
         try:

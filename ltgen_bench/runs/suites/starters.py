@@ -26,10 +26,13 @@ def starter(folder: Path) -> Iterator[None]:
 
 
 def stop_starters(folder: Path) -> list[int]:
-    """Interrupt every process that runs the suite in `folder` here, as Ctrl-C would; returns their numbers."""
+    """Stop every process that runs the suite in `folder` here, as Ctrl-C would; returns their numbers.
+
+    By SIGTERM, which the command treats alike: what a script starts in the background does not hear SIGINT.
+    """
     stopped = []
     for own in sorted((folder / "starters").glob("*")):
         if own.name.isdigit() and is_locked(own):  # a number alone may be another process by now
-            os.kill(int(own.name), signal.SIGINT)
+            os.kill(int(own.name), signal.SIGTERM)
             stopped.append(int(own.name))
     return stopped
