@@ -99,7 +99,7 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
             "extractor": board.record.protocol.extractor,
             "reference": board.record.dataset.reference.name,
             "method": reference.title,
-            "status": "reference",
+            "level": "reference",
             "n": len(reference.draws),
         }
         for column in columns:

@@ -91,7 +91,7 @@ def test_they_stand_in_every_table_and_take_no_rank(leaderboards: Path, tmp_path
     ]
     assert "†: copies of the training set are as near to the reference" in page
     frame = pd.read_csv(io.StringIO(files[TABLE.with_suffix(".csv")]))
-    assert (frame["status"] == "reference").sum() == 4
+    assert (frame["level"] == "reference").sum() == 4
     assert frame["rank"].dropna().tolist() == [1, 2, 3, 4]
     assert files[TABLE.with_suffix(".tex")].count("& reference &") == 4
     write_site(leaderboards, tmp_path / "site")
