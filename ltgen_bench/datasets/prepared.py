@@ -110,13 +110,15 @@ def is_prepared(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (NOTE, IMAGES, INDEX))
 
 
-def what_has_changed(folder: Path) -> str | None:
-    """Why the images of a prepared folder are not those of its note (`core.digests`); None where they are.
+def what_has_changed(folder: Path, known: Path) -> str | None:
+    """Why the images of a prepared folder are not those of its note; None where they are.
+
+    `known` is the note of hashes that were computed before (`core.digests`).
 
     A note that cannot be read is no answer: opening the folder says what is wrong with it.
     """
     note = read_json_object(folder / NOTE)
-    if note is None or "sha256" not in note or (found := known_digest(folder / IMAGES)) == note["sha256"]:
+    if note is None or "sha256" not in note or (found := known_digest(folder / IMAGES, known)) == note["sha256"]:
         return None
     return f"{IMAGES} has changed since it was prepared (sha256 {found}, not {note['sha256']}); delete {folder}"
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ltgen_bench.core.digests import digest_note
 from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.core.storage import MissingFile
 from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Indices, ReferenceInfo, Tell, Tick, as_counts
@@ -87,7 +88,7 @@ class PreparedDataset(Dataset):
         """The prepared images, until there are any; a download that is not prepared does not count."""
         if not is_prepared(self.folder):
             return [self._not_prepared()]
-        changed = what_has_changed(self.folder)
+        changed = what_has_changed(self.folder, digest_note(self._data_root))
         return [] if changed is None else [replace(self._not_prepared(), reason=changed)]
 
     def fetch(self, progress: Tell | None = None) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltgen_bench.core.digests import known_digest
+from ltgen_bench.core.digests import digest_note, known_digest
 from ltgen_bench.core.errors import CheckpointError, ConfigError, MissingExtraError, MissingFileError
 from ltgen_bench.core.storage import MissingFile, atomic_path, sha256_file
 from ltgen_bench.features.catalogue import EXTRACTORS, extractor_info
@@ -63,7 +63,9 @@ def weights_sha256(name: str, *, weights: Path | None = None, weights_root: Path
     return digest if missing is None else None
 
 
-def _missing(name: str, weights: Path | None, weights_root: Path) -> tuple[MissingFile | None, Path | None, str]:
+def _missing(
+    name: str, weights: Path | None, weights_root: Path, *, fresh: bool = False
+) -> tuple[MissingFile | None, Path | None, str]:
     """(what is missing, the path, the file's sha256 or "")."""
     info = extractor_info(name)
     path, on_purpose = locate_weights(name, weights=weights, weights_root=weights_root)
@@ -78,7 +80,7 @@ def _missing(name: str, weights: Path | None, weights_root: Path) -> tuple[Missi
         return MissingFile(path, source, "a folder, not a file" if path.is_dir() else "missing"), path, ""
     if (problem := _not_weights(path)) is not None:
         return MissingFile(path, source, problem), path, ""
-    digest = known_digest(path)
+    digest = known_digest(path, digest_note(Path(weights_root).parent), fresh=fresh)
     if info.sha256 is not None and digest != info.sha256 and not on_purpose:
         reason = f"sha256 differs: {digest[:12]}... is not {info.sha256[:12]}..."
         return MissingFile(path, source, reason), path, digest
@@ -184,7 +186,8 @@ def load_extractor(
     that is not installed), CheckpointError (a file that does not fit), ConfigError (precision), DeviceError.
     """
     info = extractor_info(name)
-    missing, path, digest = _missing(name, weights, weights_root)
+    # read now: its hash goes into records
+    missing, path, digest = _missing(name, weights, weights_root, fresh=True)
     if missing is not None and path is None:
         raise MissingExtraError(f"{name} cannot be used ({missing.reason}): pip install 'ltgen-bench[{info.extra}]'")
     if missing is not None or path is None:

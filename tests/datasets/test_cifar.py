@@ -380,7 +380,7 @@ def test_a_download(tmp_path, small, server, capfd):
     data, lines = Cifar(manifest, root), []
     data.fetch(lines.append)
     assert [line.split()[0] for line in lines] == ["downloading", "unpacking", "checking"]
-    assert {path.name for path in root.iterdir()} == {manifest.files.folder, manifest.files.archive, ".digests.json"}
+    assert {path.name for path in root.iterdir()} == {manifest.files.folder, manifest.files.archive, ".cache"}
     same(data.train(), train)
     assert socket.getdefaulttimeout() is None
     assert capfd.readouterr().out == ""  # stdout belongs to --json

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ltgen_bench.core.digests import known_digest
+from ltgen_bench.core.digests import digest_note, known_digest
 from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.core.storage import MissingFile, atomic_path, storage_errors
 from ltgen_bench.datasets.base import ImageSet, Tell, as_counts
@@ -37,11 +37,11 @@ def missing(manifest: Manifest, data_root: Path) -> list[MissingFile]:
 
     Contents are compared (`core.digests`): an error page that was saved under the archive's name is no archive.
     """
-    files = _files(manifest)
+    files, note = _files(manifest), digest_note(data_root)
     if (folder := _unpacked(files, data_root)) is not None:
         if folder == data_root / files.folder:
             for name, md5 in (*files.train, *files.test, files.meta):
-                if known_digest(folder / name, "md5") != md5:
+                if known_digest(folder / name, note, "md5") != md5:
                     reason = f"{folder / name} is not the official file; delete the folder {files.folder}"
                     return [_missing_archive(files, data_root, reason)]
         return []
@@ -49,7 +49,7 @@ def missing(manifest: Manifest, data_root: Path) -> list[MissingFile]:
     if packed is None:
         return [_missing_archive(files, data_root, "missing")]
     archive, md5, _ = packed
-    if known_digest(archive, "md5") == md5:
+    if known_digest(archive, note, "md5") == md5:
         return []
     return [_missing_archive(files, data_root, f"{archive.name} is {_what_it_is(archive)}; delete it")]
 
@@ -147,7 +147,7 @@ def _ensure_unpacked(manifest: Manifest, data_root: Path, tell: Tell) -> Path:
     if packed is None:
         raise MissingFileError(_needs(manifest, data_root, "missing"))
     archive, md5, name = packed
-    if (found := known_digest(archive, "md5")) != md5:
+    if (found := known_digest(archive, digest_note(data_root), "md5")) != md5:
         raise DataError(
             f"{archive} is not the official archive (md5 {found}, not {md5}); delete it and get it from "
             f"{files.url}{archive.name}"
@@ -237,7 +237,7 @@ def _check_md5(files: CifarFiles, data_root: Path, *, fresh: bool = False) -> No
     """Every file of the Python version against the official list."""
     for name, md5 in (*files.train, *files.test, files.meta):
         path = data_root / files.folder / name
-        if (found := known_digest(path, "md5", fresh=fresh)) != md5:
+        if (found := known_digest(path, digest_note(data_root), "md5", fresh=fresh)) != md5:
             raise DataError(
                 f"{path} is not the official file (md5 {found}, not {md5}); delete the folder {files.folder} and get "
                 f"{files.url}{files.archive} again"
