@@ -31,11 +31,8 @@ def known_digest(path: Path, note: Path, algorithm: str = "sha256", *, fresh: bo
     entry = known.get(key)
     if not fresh and isinstance(entry, list) and entry[:3] == stamp and len(entry) == 4:
         return str(entry[3])
-    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    found = digest.hexdigest()
+        found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
     if note.parent.parent.is_dir():
         with contextlib.suppress(StorageError, OSError):
             write_json(note, {**known, key: [*stamp, found]})

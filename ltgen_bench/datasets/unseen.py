@@ -1,4 +1,4 @@
-"""Real images that nobody trained on, equally many of every class: the reference of protocols of version 2."""
+"""Real images that nobody trained on: all of them, and as the reference of protocols of version 2."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ltgen_bench.core.errors import DataError
 from ltgen_bench.datasets.base import Dataset, ImageSet, ReferenceInfo, as_counts, take
-from ltgen_bench.datasets.overlap import not_trained_on
+from ltgen_bench.datasets.overlap import not_trained_on, rows_of_equal_images
 
 # A class with fewer unseen images than this does not pull the others down to its own number.
 FEWEST_A_CLASS = 20
@@ -36,3 +36,16 @@ def unseen_reference(dataset: Dataset) -> tuple[ReferenceInfo, ImageSet]:
     counts = as_counts(held_out.counts(dataset.class_count))
     words = f"images that nobody trained on, {min(counts)} to {max(counts)} of every class"
     return ReferenceInfo(f"{dataset.name}-unseen", counts, words), held_out
+
+
+def unseen_images(dataset: Dataset) -> ImageSet | None:
+    """Every real image of a data set that is in no training set of it, each once; None where there is none."""
+    reference, held_out = dataset.reference_set(), dataset.held_out()
+    parts = [part for part in (reference, held_out) if part is not None]
+    images = np.concatenate([part.images for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    whole = not_trained_on(ImageSet(images, labels), dataset.train())
+    if whole is None:
+        return None
+    first = np.flatnonzero(rows_of_equal_images(whole, whole) == np.arange(len(whole)))
+    return take(whole.images, whole.labels, first)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ltgen_bench.datasets import Dataset, ImageSet
-from ltgen_bench.datasets.base import take
-from ltgen_bench.datasets.overlap import not_trained_on, rows_of_equal_images
 from ltgen_bench.evaluation.samples import Samples
 from ltgen_bench.features.networks.random import DIMENSION, random_features
 from ltgen_bench.metrics import fid
@@ -54,7 +52,7 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class RealFeatures:
+class AuthenticityInputs:
     """Features float32 of samples (N, D), of training images (T, D) and of unseen ones (M, D), with the latter."""
 
     samples: FloatArray
@@ -80,7 +78,7 @@ class Authenticity:
 def assess(
     samples: Samples,
     dataset: Dataset,
-    features: RealFeatures | None,
+    features: AuthenticityInputs | None,
     *,
     seed: int,
     fid_upper: float | None = None,
@@ -127,19 +125,6 @@ def assess(
     return Authenticity(seed, values, reasons, tuple(broken))
 
 
-def unseen_images(dataset: Dataset) -> ImageSet | None:
-    """Every real image of a data set that is in no training set of it, each once; None where there is none."""
-    reference, held_out = dataset.reference_set(), dataset.held_out()
-    parts = [part for part in (reference, held_out) if part is not None]
-    images = np.concatenate([part.images for part in parts])
-    labels = np.concatenate([part.labels for part in parts])
-    whole = not_trained_on(ImageSet(images, labels), dataset.train())
-    if whole is None:
-        return None
-    first = np.flatnonzero(rows_of_equal_images(whole, whole) == np.arange(len(whole)))
-    return take(whole.images, whole.labels, first)
-
-
 def seeds_alike(samples: dict[int, Samples], *, seed: int, device: str = "cpu") -> list[Broken]:
     """The pairs of seeds whose samples are nearer to each other than independent draws of one generator are."""
     pixels = {key: _pixels(one.images[_chosen(len(one), seed, 2000)]) for key, one in samples.items()}
@@ -160,10 +145,6 @@ def _chosen(count: int, seed: int, most: int = MOST_ROWS) -> IntArray:
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])
-
-
-def _chosen_of(rows: IntArray, seed: int, most: int) -> IntArray:
-    return rows[_chosen(len(rows), seed, most)]
 
 
 def _pixels(images: np.ndarray) -> FloatArray:
@@ -211,14 +192,15 @@ def _too_often(space: str, test: Exchange | None) -> Iterator[Broken]:
 
 
 def _opinion(
-    images: np.ndarray, labels: IntArray | None, features: RealFeatures, own: FloatArray, seed: int, device: str
+    images: np.ndarray, labels: IntArray | None, features: AuthenticityInputs, own: FloatArray, seed: int, device: str
 ) -> tuple[float | None, list[Broken]]:
     """The ratio of second opinion and first, against unseen images in equal parts by class.
 
     Of samples that are far from real in the protocol's network as well nobody would say that they were tuned to it.
     """
     unseen = features.unseen_images
-    rows = _chosen_of(_balanced(unseen, labels, seed), seed, _OPINION_ROWS)
+    rows = _balanced(unseen, labels, seed)
+    rows = rows[_chosen(len(rows), seed, _OPINION_ROWS)]
     halves = [random_halves(features.unseen[rows], unseen.labels[rows], seed + k) for k in range(_HALVES)]
     if min(len(own), len(halves[0][0])) < 2 * DIMENSION:
         return None, []

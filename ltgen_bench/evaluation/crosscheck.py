@@ -7,7 +7,6 @@ same weights file, so that resizing and network are compared as well.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,16 +79,12 @@ def crosscheck(
     if sets.main.name == "inception-v3-fid":
         progress.say("torch-fidelity extracts its own features")
         theirs = _their_features(places, samples, reference, own, real)
-    checks: list[Callable[[], list[Crosscheck]]] = [
-        lambda: [_fid(sets.main.fid_label, own, real, theirs, peers)],
-        lambda: [_kid(own, real, theirs, peers)],
-        lambda: _inception(own, theirs[0], protocol, peers),
-        lambda: _manifolds(own, real, protocol.neighbours, peers),
+    return [
+        _fid(sets.main.fid_label, own, real, theirs, peers),
+        _kid(own, real, theirs, peers),
+        *_inception(own, theirs[0], protocol, peers),
+        *_manifolds(own, real, protocol.neighbours, peers),
     ]
-    found = []
-    for check in checks:
-        found += check()
-    return found
 
 
 def _peers() -> Any:

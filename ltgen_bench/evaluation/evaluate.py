@@ -17,8 +17,8 @@ from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import Protocol, get_protocol
 from ltgen_bench.datasets import Dataset, load_dataset
-from ltgen_bench.datasets.unseen import unseen_reference
-from ltgen_bench.evaluation.authenticity import Authenticity, RealFeatures, assess, unseen_images
+from ltgen_bench.datasets.unseen import unseen_images, unseen_reference
+from ltgen_bench.evaluation.authenticity import Authenticity, AuthenticityInputs, assess
 from ltgen_bench.evaluation.compared import Compared, compared_sides
 from ltgen_bench.evaluation.feature_sets import FeatureSets
 from ltgen_bench.evaluation.parts import class_mix_differs, dataset_part, extractor_part, metric_settings, samples_part
@@ -250,7 +250,7 @@ def _authenticity(
         theirs = sets.real_images("unseen images", unseen, compared.reference, compared.real)
         training = compared.training.training_features
         assert training is not None
-        features = RealFeatures(compared.generated.features, training, theirs, unseen)
+        features = AuthenticityInputs(compared.generated.features, training, theirs, unseen)
     interval = report.confidence.get("fid")
     return assess(
         samples,

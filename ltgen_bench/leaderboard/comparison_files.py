@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,6 @@ from ltgen_bench.evaluation.report.tables import SCALES, number, title_of
 from ltgen_bench.leaderboard import text
 
 LATEX_METRICS = ("fid", "few.fid", "recall", "precision", "label_accuracy", "few.label_accuracy")
-_FORMULA = re.compile(r"^\s*[=+\-@\t\r]")
 
 
 def comparison_csv(result: Mapping[str, Any]) -> str:
@@ -28,7 +26,7 @@ def comparison_csv(result: Mapping[str, Any]) -> str:
                 {
                     "dataset": result["dataset"],
                     "protocol": result["protocol"],
-                    "method": f"'{name}" if _FORMULA.match(name) else name,  # a spreadsheet must not compute it
+                    "method": text.csv(name),
                     "n": len(row["seeds"]),
                     "metric": metric,
                     "mean": value["mean"],

@@ -90,7 +90,6 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
     for key in made[0]:
         table[f"how.{key}"] = [one[key] for one in made]
     frame = pd.DataFrame(table).astype({"rank": "Int64", "best_rank": "Int64", "worst_rank": "Int64"})
-    # A spreadsheet would evaluate a cell that starts like a formula, and the text comes from a submitter.
     for reference in board.references:
         numbers: dict[str, object] = {
             "dataset": board.dataset,
@@ -111,7 +110,7 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
     if rows_added:
         added = pd.DataFrame(rows_added, columns=frame.columns).astype(frame.dtypes.to_dict(), errors="ignore")
         frame = pd.concat([frame, added], ignore_index=True)
-    frame["method"] = [f"'{m}" if str(m).startswith(("=", "+", "-", "@")) else m for m in frame["method"]]
+    frame["method"] = [text.csv(str(method)) for method in frame["method"]]  # it comes from a submitter
     result: str = frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     return result
 

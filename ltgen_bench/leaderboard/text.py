@@ -1,6 +1,8 @@
-"""Escape text from outside for Markdown and LaTeX; HTML is left to jinja2's autoescape."""
+"""Escape text from outside for Markdown, LaTeX and spreadsheets; HTML is left to jinja2's autoescape."""
 
 from __future__ import annotations
+
+import re
 
 from ltgen_bench.leaderboard.submission.untrusted import printable
 
@@ -34,6 +36,14 @@ _LATEX = {
     "↑": r"$\uparrow$",
     "†": r"$\dagger$",
 }
+
+
+_FORMULA = re.compile(r"[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+
+
+def csv(text: str) -> str:
+    """Text that a spreadsheet does not compute: what starts like a formula gets an apostrophe."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def markdown(text: str) -> str:

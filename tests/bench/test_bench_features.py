@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
-import torch_fidelity.feature_extractor_inceptionv3 as peer_inception
+from made_up_networks import made_up_inception
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from ltgen_bench.features.networks.inception import InceptionV3Extractor
@@ -24,21 +24,7 @@ N, ROUNDS = 64, 3  # torch-fidelity's default batch
 
 @pytest.fixture(scope="module")
 def peer():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(peer_inception, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(peer_inception.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        layers = ["2048", "logits_unbiased"]
-        network = peer_inception.FeatureExtractorInceptionV3("inception-v3-compat", layers, verbose=False)
-    draw = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if name.endswith(("running_var", "bn.weight")):
-                value.copy_(0.5 + torch.rand(value.shape, generator=draw))
-            elif value.dim() > 1:
-                value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=draw)
-            elif value.is_floating_point():
-                value.normal_(0, 0.1, generator=draw)
-    return network
+    return made_up_inception()
 
 
 def seconds(function, *arguments):

@@ -12,8 +12,9 @@ from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import get_protocol
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
+from ltgen_bench.datasets.unseen import unseen_images
 from ltgen_bench.evaluation import authenticity
-from ltgen_bench.evaluation.authenticity import RealFeatures, assess, unseen_images
+from ltgen_bench.evaluation.authenticity import AuthenticityInputs, assess
 from ltgen_bench.evaluation.feature_sets import FeatureSets
 from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.samples import Samples
@@ -40,7 +41,7 @@ def drawn(images: ImageSet, noise: float, seed: int = 0) -> Samples:
 def asked(samples: Samples, digits: Dataset, sets: FeatureSets, **more: float) -> authenticity.Authenticity:
     unseen = unseen_images(digits)
     assert unseen is not None
-    features = RealFeatures(
+    features = AuthenticityInputs(
         sets.of_images("s", samples.images),
         sets.of_images("t", digits.train().images),
         sets.of_images("u", unseen.images),

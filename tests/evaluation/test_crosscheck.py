@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli, refused
+from made_up_networks import made_up_inception
 
 from ltgen_bench.core.protocol import get_protocol
 from ltgen_bench.evaluation import crosscheck as module
@@ -70,22 +71,7 @@ def test_missing_peers_are_one_line(cli: Cli, tmp_path: Path, monkeypatch: pytes
 
 def test_torch_fidelity_extracts_its_own_inception_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With made-up weights, and so few images that the known difference of rank-deficient FID shows."""
-    import torch_fidelity.feature_extractor_inceptionv3 as peer
-
-    generator = torch.Generator().manual_seed(0)
-    with monkeypatch.context() as patch:
-        patch.setattr(peer, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(peer.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        network = peer.FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], verbose=False)
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if name.endswith(("running_var", "bn.weight")):
-                value.copy_(0.5 + torch.rand(value.shape, generator=generator))
-            elif value.dim() > 1:
-                value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=generator)
-            elif value.is_floating_point():
-                value.normal_(0, 0.1, generator=generator)
-    torch.save(network.state_dict(), tmp_path / "inception.pth")
+    torch.save(made_up_inception().state_dict(), tmp_path / "inception.pth")
     dataset = resolve({}, tmp_path).dataset
     few = dataset.train()
     small = Samples(few.images[:24], few.labels[:24])

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch_fidelity.feature_extractor_inceptionv3 as peer_inception
 import torch_fidelity.feature_extractor_vgg16 as peer_vgg
 import torchvision
+from made_up_networks import made_up_inception, random_weights_
 from PIL import Image
 from torch import nn
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
@@ -36,28 +36,9 @@ def relative_error(ours, theirs):
     return (difference / np.linalg.norm(np.asarray(theirs), axis=1)).max()
 
 
-def random_weights_(module, seed=0):
-    """Weights that keep activations of one size, and batch norms that do something."""
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in module.state_dict().items():
-            if name.endswith(("running_var", "bn.weight", "gamma")):
-                value.copy_(0.5 + torch.rand(value.shape, generator=draw))
-            elif value.dim() > 1:
-                value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=draw)
-            elif value.is_floating_point():
-                value.normal_(0, 0.1, generator=draw)
-    return module
-
-
 @pytest.fixture(scope="module")
 def inception_peer():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(peer_inception, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(peer_inception.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        layers = ["2048", "logits_unbiased"]
-        peer = peer_inception.FeatureExtractorInceptionV3("inception-v3-compat", layers, verbose=False)
-    return random_weights_(peer)
+    return made_up_inception()
 
 
 @pytest.fixture(scope="module")

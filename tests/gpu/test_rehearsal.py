@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch_fidelity.feature_extractor_inceptionv3 as inception_peer
+from made_up_networks import made_up_inception
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -156,15 +156,11 @@ def test_clipping_the_step_and_the_average_read_nothing_back() -> None:
 
 def networks() -> dict[str, Extractor]:
     """Every feature network, with made-up weights where the real ones are a download."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inception_peer, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(inception_peer.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        peer = inception_peer.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], verbose=False)
     made_up = {"weights_sha256": "0" * 64}
     return {
         "digits-cnn": load_extractor("digits-cnn", weights_root=Path("unused")),
         "efficientnet-lite0": load_extractor("efficientnet-lite0", weights_root=Path("unused")),
-        "inception-v3-fid": InceptionV3Extractor(peer.state_dict(), **made_up),
+        "inception-v3-fid": InceptionV3Extractor(made_up_inception().state_dict(), **made_up),
         "dinov2-vit-b-14": DINOv2Extractor(VisionTransformer().state_dict(), **made_up),
     }
 

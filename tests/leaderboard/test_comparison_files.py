@@ -37,7 +37,7 @@ def test_the_files_have_the_numbers_of_the_comparison(cli: Cli, tmp_path: Path) 
 def test_names_do_nothing() -> None:
     file = OWN / "coral-v2" / "0.json"
     result = compare([validate_record(file.read_bytes(), "x")] * 1)
-    for name in ("=1+1", " =cmd()", "@x", "-2"):
+    for name in ("=1+1", " =cmd()", "@x", "-2", "\uff1d1+1"):
         result["methods"][0]["method"] = name
         row = next(csv.DictReader(io.StringIO(comparison_csv(result))))
         assert row["method"] == f"'{name}"

@@ -24,7 +24,7 @@ from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import get_protocol
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
 from ltgen_bench.datasets.base import take
-from ltgen_bench.datasets.unseen import unseen_reference
+from ltgen_bench.datasets.unseen import unseen_images, unseen_reference
 from ltgen_bench.evaluation import authenticity
 from ltgen_bench.evaluation.feature_sets import FeatureSets
 from ltgen_bench.evaluation.places import EvaluationPlaces
@@ -174,9 +174,11 @@ class Judge:
         self.asked += 1
         own = self.sets.of_images("samples", images)
         distance = fid(own, self.real)
-        unseen = authenticity.unseen_images(self.dataset) if unseen is None else unseen
+        unseen = unseen_images(self.dataset) if unseen is None else unseen
         assert unseen is not None
-        features = authenticity.RealFeatures(own, self.training, self.sets.of_images("unseen", unseen.images), unseen)
+        features = authenticity.AuthenticityInputs(
+            own, self.training, self.sets.of_images("unseen", unseen.images), unseen
+        )
         return distance, authenticity.assess(Samples(images, labels), self.dataset, features, seed=1000 + self.asked)
 
 
@@ -224,7 +226,7 @@ def tell(name: str, results: list[authenticity.Authenticity]) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     dataset = load_dataset(DatasetConfig(name="digits-lt"), Path("unused"))
-    unseen = authenticity.unseen_images(dataset)
+    unseen = unseen_images(dataset)
     assert unseen is not None
     judge = Judge(dataset)
     files = sorted(Path(sys.argv[1]).glob("*/*/samples/samples.npz"))

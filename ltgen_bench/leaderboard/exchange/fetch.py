@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ltgen_bench.core.errors import DataError, MissingExtraError, MissingFileError
-from ltgen_bench.core.storage import storage_errors
+from ltgen_bench.core.storage import sha256_file, storage_errors
 
 SCHEMES = ("https", "s3", "hf")
 MOST_BYTES = 64 << 30
@@ -57,7 +57,7 @@ def fetch_remote(
     if not 0 < remote.size <= MOST_BYTES:
         raise DataError(f"{remote.url}: {remote.size:,} bytes; at most {MOST_BYTES:,} are fetched")
     target, partial = folder / remote.sha256, folder / f"{remote.sha256}.partial"
-    if target.is_file() and target.stat().st_size == remote.size and _digest(target) == remote.sha256:
+    if target.is_file() and target.stat().st_size == remote.size and sha256_file(target) == remote.sha256:
         return target
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -164,8 +164,3 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise DataError(f"{req.full_url} sends on to {newurl[:200]!r}, which is no https address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
