@@ -188,7 +188,7 @@ def boards(entries: list[Entry], leaderboards: Path | None = None) -> list[Board
     With `leaderboards`, each has the committed reference rows that fit it. Raises RecordError for a file that is none.
 
     Two fingerprints, or two extractor weights, under one name never share a board. Where there are several, the one
-    with the most verified rows keeps the plain name, so that no submission can take it; the others carry their hash.
+    with the most checked rows keeps the plain name, so that no submission can take it; the others carry their hash.
     """
     groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
@@ -203,7 +203,7 @@ def boards(entries: list[Entry], leaderboards: Path | None = None) -> list[Board
         )
         groups.setdefault(key, []).append(entry)
     alike: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-    for key in sorted(groups, key=lambda key: (-_verified(groups[key]), -len(groups[key]), key)):
+    for key in sorted(groups, key=lambda key: (-_checked(groups[key]), -len(groups[key]), key)):
         alike[f"{key[0]}--{key[1]}"].append(key)
     found = []
     for slug, keys in alike.items():
@@ -225,5 +225,5 @@ def _controls(entry: Entry, board: Board) -> bool:
     return first.protocol_hash == board.record.protocol_hash and is_control(first.dataset, board.record.dataset)
 
 
-def _verified(entries: list[Entry]) -> int:
+def _checked(entries: list[Entry]) -> int:
     return sum(entry.level is not Level.REPORTED for entry in entries)
