@@ -13,6 +13,8 @@ import numpy as np
 
 from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
+from ltgen_bench.metrics.numerics.distances import check_metrics_device
+from ltgen_bench.metrics.numerics.gram_on_device import frechet_distance_on
 from ltgen_bench.metrics.numerics.lapack import add_scatter, cholesky, congruence, eigen
 from ltgen_bench.metrics.numerics.statistics import (
     GaussianStatistics,
@@ -115,13 +117,15 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
     return FrechetSolver(b).distance(a)
 
 
-def frechet_distance_gram(x: FloatArray, y: FloatArray) -> float:
+def frechet_distance_gram(x: FloatArray, y: FloatArray, *, device: str = "cpu") -> float:
     """The FID of features x (n, D) and y (m, D) through the n x m matrix of their centred inner products.
 
-    Exact for any n, m >= 2; the fast and the more accurate route when n or m is at most D. Raises `SamplesError`
-    for fewer than two rows or for different D.
+    Exact for any n, m >= 2; the fast and the more accurate route when n or m is at most D. On a `device` other than
+    "cpu" in about seven digits. Raises `SamplesError` for fewer than two rows or for different D.
     """
     _check_pair(x, y)
+    if device != "cpu":
+        return frechet_distance_on(x, y, device)
     if len(x) > len(y):
         x, y = y, x
     mean_x, mean_y = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
@@ -186,14 +190,15 @@ def frechet_distances_without(x: FloatArray, y: FloatArray, fold: IntArray) -> l
     return distances
 
 
-def fid(x: FloatArray, y: FloatArray) -> float:
+def fid(x: FloatArray, y: FloatArray, *, device: str = "cpu") -> float:
     """The FID of features x (n, D) and y (m, D), float32 or float64, by the route that suits their size.
 
-    Raises `SamplesError` for fewer than two rows or for different D.
+    `device` is where the route for few samples runs; the other one runs on the CPU. Raises `SamplesError` for fewer
+    than two rows or for different D.
     """
     _check_pair(x, y)
     if min(len(x), len(y)) <= x.shape[1]:
-        return frechet_distance_gram(x, y)
+        return frechet_distance_gram(x, y, device=device)
     return frechet_distance(*statistics_side_by_side((x, y)))
 
 
@@ -205,16 +210,23 @@ def _check_pair(x: FloatArray, y: FloatArray) -> None:
 
 
 def per_class_fid(
-    generated: FloatArray, generated_rows: Sequence[IntArray], reference: FloatArray, reference_rows: Sequence[IntArray]
+    generated: FloatArray,
+    generated_rows: Sequence[IntArray],
+    reference: FloatArray,
+    reference_rows: Sequence[IntArray],
+    *,
+    device: str = "cpu",
 ) -> list[float | None]:
     """The FID of every class; None where a class has fewer than two samples on one side.
 
     `generated` (N, D) and `reference` (M, D); `*_rows[c]` are the row numbers of class c (`inputs.rows_of_classes`).
+    Raises `DeviceError` when `device` is not there.
     """
+    check_metrics_device(device)
 
     def of_class(rows: tuple[IntArray, IntArray]) -> float | None:
         g, r = rows
-        return fid(generated[g], reference[r]) if min(len(g), len(r)) >= 2 else None
+        return fid(generated[g], reference[r], device=device) if min(len(g), len(r)) >= 2 else None
 
     return list(map_in_threads(of_class, list(zip(generated_rows, reference_rows, strict=True))))
 
@@ -231,7 +243,7 @@ def floor_split(reference_count: int, count: int, *, seed: int) -> tuple[IntArra
     return np.sort(order[:size]), np.sort(order[size:])
 
 
-def fid_floor(reference: FloatArray, count: int, *, seed: int) -> tuple[float, int] | None:
+def fid_floor(reference: FloatArray, count: int, *, seed: int, device: str = "cpu") -> tuple[float, int] | None:
     """The FID of real images in place of generated ones, and their number n.
 
     n = min(`count`, M // 2) random rows of `reference` (M, D) against the M - n others. FID has a bias that falls with
@@ -240,7 +252,9 @@ def fid_floor(reference: FloatArray, count: int, *, seed: int) -> tuple[float, i
     also because n is smaller than `count`. None when M < 4 or `count` < 2.
     """
     split = floor_split(len(reference), count, seed=seed)
-    return None if split is None else (fid(reference[split[0]], reference[split[1]]), len(split[0]))
+    if split is None:
+        return None
+    return fid(reference[split[0]], reference[split[1]], device=device), len(split[0])
 
 
 def fid_infinity(generated: FloatArray, reference: GaussianStatistics, *, seed: int, points: int = 15) -> float:

@@ -15,6 +15,8 @@ import numpy as np
 from ltgen_bench.core.errors import ConfigError, SamplesError, did_you_mean
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 from ltgen_bench.metrics.numerics.content_order import content_order
+from ltgen_bench.metrics.numerics.distances import check_metrics_device
+from ltgen_bench.metrics.numerics.minibatch_kmeans import minibatch_labels
 from ltgen_bench.metrics.numerics.prd_seeding import seed_centres
 from ltgen_bench.metrics.settings import PRD_CLUSTERINGS
 
@@ -123,17 +125,15 @@ def centred_union(
 
 
 def cluster_union(
-    union: FloatArray, reference_count: int, *, cluster_count: int, clustering: str, seed: int
+    union: FloatArray, reference_count: int, *, cluster_count: int, clustering: str, seed: int, device: str = "cpu"
 ) -> Clustering:
     """k-means on `union` (N + M, D), whose first `reference_count` rows are the reference.
 
     The paper asks for sets of equal size, so a random subset of the larger one takes part. `clustering` is
     "minibatch-kmeans" (the published code's; batches of 1,024; one seeding, because its n_init only repeats that) or
-    "kmeans" (Lloyd to convergence), which is another metric. Raises `SamplesError` when there are fewer rows than
-    clusters.
+    "kmeans" (Lloyd to convergence), which is another metric and runs on the CPU. Raises `SamplesError` when there are
+    fewer rows than clusters.
     """
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-
     if clustering not in PRD_CLUSTERINGS:
         raise ConfigError(f"clustering {clustering!r}: {did_you_mean(clustering, PRD_CLUSTERINGS)}")
     counts = (reference_count, len(union) - reference_count)
@@ -145,14 +145,23 @@ def cluster_union(
     if counts[0] != counts[1]:
         union = union[np.concatenate([rows[0], rows[1] + reference_count])]
     centres = seed_centres(union, cluster_count, generator)
-    algorithm: type[Any] = MiniBatchKMeans if clustering == "minibatch-kmeans" else KMeans
     state = int(generator.integers(2**31))
-    model = algorithm(n_clusters=cluster_count, init=centres, n_init=1, random_state=state)
+    if clustering == "minibatch-kmeans" and device != "cpu":
+        labels = minibatch_labels(union, centres, seed=state, device=device)
+    else:
+        labels = _scikit_labels(union, centres, clustering, state)
+    return Clustering(cluster_count, rows[0], rows[1], labels[:size], labels[size:])
+
+
+def _scikit_labels(union: FloatArray, centres: FloatArray, clustering: str, state: int) -> IntArray:
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    algorithm: type[Any] = MiniBatchKMeans if clustering == "minibatch-kmeans" else KMeans
+    model = algorithm(n_clusters=len(centres), init=centres, n_init=1, random_state=state)
     with warnings.catch_warnings():
         # Fewer distinct points than clusters (a collapsed generator): some clusters stay empty, which is not an error.
         warnings.filterwarnings("ignore", category=UserWarning)
-        labels = model.fit(union).labels_.astype(np.int64)
-    return Clustering(cluster_count, rows[0], rows[1], labels[:size], labels[size:])
+        return np.asarray(model.fit(union).labels_, dtype=np.int64)
 
 
 def prd_scores(
@@ -165,19 +174,22 @@ def prd_scores(
     angles: int = 1001,
     beta: float = 8.0,
     clustering: str = "minibatch-kmeans",
+    device: str = "cpu",
 ) -> PRDScores:
     """F_beta and F_1/beta of features generated (M, D) and reference (N, D), averaged over `runs` clusterings.
 
-    The clusterings depend on the seed and on what the sets hold, not on the order of their rows.
-    Raises `SamplesError` when there are fewer samples than clusters or D differs.
+    The clusterings depend on the seed and on what the sets hold, not on the order of their rows. On a `device` other
+    than "cpu" the same batches are clustered there; rounding may move single rows. Raises `SamplesError` when there are
+    fewer samples than clusters or D differs, `DeviceError` when the device is not there.
     """
+    check_metrics_device(device)
     orders = content_order(reference), content_order(generated)
     union = centred_union(reference, generated, orders)
     clusterings = []
     scores = []
     for run_seed in np.random.SeedSequence(seed).generate_state(runs):
         run = cluster_union(
-            union, len(reference), cluster_count=cluster_count, clustering=clustering, seed=int(run_seed)
+            union, len(reference), cluster_count=cluster_count, clustering=clustering, seed=int(run_seed), device=device
         )
         first, second = orders[0][run.reference_rows], orders[1][run.generated_rows]
         clusterings.append(replace(run, reference_rows=first, generated_rows=second))

@@ -310,19 +310,20 @@ def sampled(run: ResolvedRun, report: Report, batch: int, steps: int) -> dict[st
 
 
 def evaluation(report: Report) -> None:
-    """Extraction with InceptionV3 (weights made up: the work is the same), and the metrics on its features."""
-    from ltgen_bench.metrics import manifold_scores
-
+    """Extraction with InceptionV3 (weights made up: the work is the same), and the metrics on its features by stage."""
     count = 200 if report.short else 50_000
     random = np.random.default_rng(0)
     features = [random.standard_normal((count, 64 if report.short else 2048), dtype=np.float32) for _ in range(2)]
     for device in dict.fromkeys(("cpu", str(report.device))):
-        if device == "cpu" and not report.short and report.device.type != "cpu":
-            continue  # minutes; the table of the CPU stands in metrics/README.md
-        began = time.perf_counter()
-        manifold_scores(features[0], features[1], k=3, device=device)
-        each = time.perf_counter() - began
-        report.add("Evaluation", what=f"precision, recall, density, coverage of {count:,}", device=device, seconds=each)
+        for what, work in metric_stages(*features, device).items():
+            if what == MANIFOLD and device == "cpu" and not report.short:
+                continue  # minutes; the table of the CPU stands in metrics/README.md
+            if device != "cpu" and what in CPU_ONLY:
+                continue
+            began = time.perf_counter()
+            work()
+            each = time.perf_counter() - began
+            report.add("Evaluation", what=f"{what} of {count:,}", device=device, seconds=each)
     network = _extractor(report.device)
     if network is None:
         report.add("Evaluation", what="InceptionV3: torch-fidelity is not installed here", device="", seconds="")
@@ -331,6 +332,25 @@ def evaluation(report: Report) -> None:
     each = seconds(lambda: network(images), report.device, 0.1 if report.short else 3.0)
     rate = len(images) / each
     report.add("Evaluation", what="InceptionV3 of 50,000", device=str(report.device), seconds=50_000 / rate)
+
+
+MANIFOLD = "precision, recall, density, coverage"
+CPU_ONLY = ("FID", "KID, 10 subsets")
+
+
+def metric_stages(x: np.ndarray, y: np.ndarray, device: str) -> dict[str, Callable[[], Any]]:
+    """The metrics that take time, on features (N, D) each, with 100 classes."""
+    from ltgen_bench.metrics import fid, kid, manifold_scores, per_class_fid, prd_scores
+
+    classes = [np.arange(c, len(x), 100) for c in range(100)]
+    clusters = min(200, len(x) // 4)
+    return {
+        "FID": lambda: fid(x, y),
+        "KID, 10 subsets": lambda: kid(x, y, subset_size=min(1000, len(x) // 2), subsets=10, seed=0),
+        "FID of each of 100 classes": lambda: per_class_fid(x, classes, y, classes, device=device),
+        "PRD, one of ten runs": lambda: prd_scores(x, y, cluster_count=clusters, runs=1, seed=0, device=device),
+        MANIFOLD: lambda: manifold_scores(x, y, k=3, device=device),
+    }
 
 
 def _extractor(device: torch.device) -> Any:

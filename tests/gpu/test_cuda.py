@@ -24,7 +24,7 @@ from ltgen_bench.core.seeding import sample_seeds
 from ltgen_bench.methods import DiffusionBatch, DiffusionMethod, FitContext
 from ltgen_bench.methods.sampler import sample_diffusion
 from ltgen_bench.methods.trainer import LossModule, Trainer
-from ltgen_bench.metrics import manifold_scores, nearest_in_features
+from ltgen_bench.metrics import fid, manifold_scores, nearest_in_features, per_class_fid, prd_scores
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device(GPU_DEVICE)
@@ -212,6 +212,20 @@ def test_neighbours_and_manifolds_decide_as_on_the_cpu() -> None:
     near, far = (nearest_in_features(x, y, device=device) for device in ("cpu", str(DEVICE)))
     for ours, theirs in zip(vars(near).values(), vars(far).values(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_clusters_of_prd_and_distances_of_classes_are_those_of_the_cpu() -> None:
+    random = np.random.default_rng(4)
+    x, y = (random.standard_normal((3000, 128), dtype=np.float32) + shift for shift in (0.1, 0.0))
+    here, there = (prd_scores(x, y, cluster_count=60, runs=3, seed=0, device=d) for d in ("cpu", str(DEVICE)))
+    assert here.f_beta == pytest.approx(there.f_beta, abs=2e-3)
+    assert here.f_inverse_beta == pytest.approx(there.f_inverse_beta, abs=2e-3)
+    again = prd_scores(x, y, cluster_count=60, runs=3, seed=0, device=str(DEVICE))
+    assert (there.f_beta, there.f_inverse_beta) == (again.f_beta, again.f_inverse_beta)
+    rows = [np.arange(start, start + 100) for start in range(0, 3000, 100)]
+    found = per_class_fid(x, rows, y, rows, device=str(DEVICE))
+    for value, of_class in zip(found, rows, strict=True):
+        assert value == pytest.approx(fid(x[of_class], y[of_class]), rel=1e-5)
 
 
 def test_too_little_memory_is_one_line_that_says_what_to_lower(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from ltgen_bench.features.networks.inception import InceptionV3Extractor
 from ltgen_bench.methods import METHODS, NO_LABEL, DiffusionBatch, DiffusionMethod
 from ltgen_bench.methods.finiteness import Finiteness
 from ltgen_bench.metrics.numerics.distances import Frame, PreparedRows, squared_distance_tile
+from ltgen_bench.metrics.numerics.minibatch_kmeans import nearest_centres
 from ltgen_bench.metrics.numerics.neighbours import SmallestSoFar
 from ltgen_bench.runs.resolve import resolve
 
@@ -201,3 +202,10 @@ def test_a_tile_of_distances_and_its_neighbours_read_nothing_back() -> None:
             tile = squared_distance_tile(prepared, prepared, slice(0, 32), slice(first, first + 16), shrink=1e-6)
             smallest.add(slice(0, 32), tile, first)
         assert smallest.values.device == smallest.indices.device == CUDA
+
+
+def test_rows_find_their_centres_without_reading_back() -> None:
+    """Of PRD's clusters; only what scikit-learn's rules need of a batch, its inertia and counts, goes to the host."""
+    with rehearsal():
+        which, smallest = nearest_centres(torch.rand(32, 8, device=CUDA), torch.rand(5, 8, device=CUDA))
+        assert which.device == smallest.device == CUDA

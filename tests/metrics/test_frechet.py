@@ -29,6 +29,7 @@ from ltgen_bench.metrics import (
     squared_mmd,
 )
 from ltgen_bench.metrics.frechet import floor_split
+from ltgen_bench.metrics.numerics.gram_on_device import frechet_distance_on
 
 
 def features(seed, n, d, scale=1.0, shift=0.0):
@@ -90,6 +91,16 @@ def test_gram_route_equals_the_covariance_route(n, m):
     assert frechet_distance_gram(x, y) == pytest.approx(expected, rel=1e-6)
     solver = frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
     assert frechet_distance_gram(x, y) == pytest.approx(solver, rel=1e-7)
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (2, 60), (60, 2), (30, 30), (50, 20), (20, 50), (90, 40)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_route_for_gpus_agrees_with_the_gram_route(n, m, dtype):
+    rng = np.random.default_rng(n + m)
+    x, y = rng.normal(5, 1, (n, 64)).astype(dtype), rng.normal(5, 2, (m, 64)).astype(dtype)
+    x[-1] = x[0]  # as a collapsed generator makes them
+    traces = float(x.var(axis=0).sum() + y.var(axis=0).sum())
+    assert frechet_distance_on(x, y, "cpu") == pytest.approx(frechet_distance_gram(x, y), abs=1e-6 * traces)
 
 
 def test_singular_covariances_with_enough_samples_fall_back():

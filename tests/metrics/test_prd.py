@@ -8,6 +8,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from ltgen_bench.core.errors import ConfigError, SamplesError
 from ltgen_bench.metrics import MetricSettings, prd_curve, prd_scores
+from ltgen_bench.metrics.numerics.minibatch_kmeans import minibatch_labels
 from ltgen_bench.metrics.prd import centred_union, cluster_union, f_scores, max_f_beta
 
 
@@ -127,6 +128,34 @@ def test_the_order_of_the_samples_does_not_matter(dtype):
     for row, cluster in zip(other.generated_rows.tolist(), other.generated.tolist(), strict=True):
         assert np.array_equal(generated[here][row], generated[here[row]])
         assert cluster_of.get(int(here[row]), cluster) == cluster or here[row] < 100
+
+
+def with_minibatch_labels(monkeypatch):
+    """PRD's clusters by the code for GPUs, which computes on any device."""
+
+    def labels(union, centres, clustering, state):
+        return minibatch_labels(union, centres, seed=state, device="cpu")
+
+    monkeypatch.setattr("ltgen_bench.metrics.prd._scikit_labels", labels)
+
+
+@pytest.mark.parametrize(("count", "clusters"), [(200, 20), (3000, 200), (1500, 700)])
+def test_the_clusters_for_gpus_are_scikit_learn_s(monkeypatch, count, clusters):
+    """Also with fewer rows than a batch, and with centres that start again because nothing is near them."""
+    reference, generated = clusters_of(np.arange(10), count, 4), clusters_of(np.arange(8), count, 5)
+    theirs = prd_scores(generated, reference, cluster_count=clusters, runs=2, seed=0)
+    with_minibatch_labels(monkeypatch)
+    ours = prd_scores(generated, reference, cluster_count=clusters, runs=2, seed=0)
+    for one, other in zip(ours.clusterings, theirs.clusterings, strict=True):
+        assert np.mean(one.generated == other.generated) > 0.99
+    assert ours.f_beta == pytest.approx(theirs.f_beta, abs=1e-3)
+    assert ours.f_inverse_beta == pytest.approx(theirs.f_inverse_beta, abs=1e-3)
+
+
+def test_the_clusters_for_gpus_of_equal_points(monkeypatch):
+    with_minibatch_labels(monkeypatch)
+    one = np.ones((50, 3), dtype=np.float32)
+    assert prd_scores(one, one, cluster_count=10, runs=1, seed=0).f_beta == pytest.approx(1, abs=1e-9)
 
 
 def test_collapsed_sets_and_messages():

@@ -64,7 +64,8 @@ def compute_metrics(
             covariance where they are known.
         reference_statistics: the reference's mean and covariance for FID, used in place of its features.
         progress: called with a line of text before every step.
-        device: "cpu" or "cuda" for precision, recall, density, coverage and memorisation.
+        device: "cpu" or "cuda" for neighbours (precision, recall, density, coverage, memorisation), the clusters of
+            PRD and the distances of classes with fewer samples than feature dimensions.
 
     Raises `SamplesError` when the two sets do not fit together, `UnknownNameError` for an unknown metric and
     `DeviceError` for a device that is not there. A metric that lacks an input or samples is None with a note instead.

@@ -102,6 +102,7 @@ def step_prd(findings: Findings) -> None:
             runs=settings.prd_runs,
             seed=settings.seed,
             clustering=settings.prd_clustering,
+            device=findings.device,
             **curve,
         )
     except SamplesError as error:

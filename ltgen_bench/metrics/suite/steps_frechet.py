@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -88,13 +89,15 @@ def step_per_class_fid(findings: Findings) -> None:
         return
     generated, reference = findings.generated.features, findings.reference.features
     generated_rows, reference_rows = findings.generated_rows, findings.reference_rows
+    options: dict[str, Any] = {"seed": findings.settings.seed, "device": findings.device}
 
     def of_class(c: int) -> tuple[float | None, tuple[float, int] | None, _Sums | None]:
         x, y = generated[generated_rows[c]], reference[reference_rows[c]]
         if min(len(x), len(y)) < 2:
-            return None, fid_floor(y, len(x), seed=findings.settings.seed), None
+            return None, fid_floor(y, len(x), **options), None
         if min(len(x), len(y)) <= x.shape[1]:
-            return frechet_distance_gram(x, y), fid_floor(y, len(x), seed=findings.settings.seed), None
+            value = frechet_distance_gram(x, y, device=findings.device)
+            return value, fid_floor(y, len(x), **options), None
         floor, of_reference = _floor_and_sums(y, len(x), findings.settings.seed)
         sums = StatisticsAccumulator(x.shape[1]).update(x), of_reference
         return frechet_distance(sums[0].result(), sums[1].result()), floor, sums

@@ -65,6 +65,7 @@ def step_ceilings(findings: Findings) -> None:
                 clustering=settings.prd_clustering,
                 angles=settings.prd_angles,
                 beta=settings.prd_beta,
+                device=findings.device,
             )
         except SamplesError as error:
             findings.notes["f8_ceiling"] = findings.notes["f1_8_ceiling"] = str(error)
