@@ -1,4 +1,4 @@
-"""`leaderboard build` and `leaderboard site`: tables and a page from committed records."""
+"""`leaderboard`: tables and pages from committed records, and whether they hold."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def add_commands(app: typer.Typer) -> None:
         no_args_is_help=True, rich_markup_mode=None, help="Tables and a site from committed records.",
     )  # fmt: skip
     group.command("build")(build)
+    group.command("check")(check)
+    group.command("keep")(keep)
     group.command("site")(site)
     group.command("reverify")(reverify)
     app.add_typer(group, name="leaderboard")
@@ -40,6 +42,64 @@ def build(
         print(path)
     if not changed:
         print("everything is up to date")
+
+
+@offers("draw leaderboards data_root plugins device as_json")
+def check(
+    options: Options,
+    draw: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Rows to draw again from each kept seed's weights; 0: none.")
+    ] = 0,
+) -> None:
+    """Check everything: the tables are those of the records, and the kept weights draw the kept samples.
+
+    Exit code 2 when a table is stale or a row drawn again is another one. Example: leaderboard check --draw 8
+    """
+    from ltgen_bench.leaderboard.build import check_tables
+    from ltgen_bench.leaderboard.collect import read_entries
+    from ltgen_bench.leaderboard.evidence import draw_again
+    from ltgen_bench.leaderboard.submission import SubmissionError
+
+    options.load_plugins()
+    _there(options.leaderboards)
+    tables = check_tables(options.leaderboards, options.data_root)
+    if not options.as_json:
+        print(f"{tables} files are up to date")
+    found = []
+    if draw:
+        entries = read_entries(options.leaderboards, options.data_root)
+        where = options.device or "auto"
+        for one in draw_again(options.leaderboards, entries, rows=draw, data_root=options.data_root, device=where):
+            found.append(one)
+            if not options.as_json:
+                said = f"{one.rows} rows drawn again, {one.equal} equal to the last bit"
+                print(f"{one.submission} seed {one.seed}: {one.problem or said}", flush=True)
+    if options.as_json:
+        print_json({"tables": tables, "drawn": [one.to_dict() for one in found]})
+    if problems := sum(bool(one.problem) for one in found):
+        raise SubmissionError(f"{problems} of {len(found)} kept seeds do not hold")
+
+
+@offers("path samples model leaderboards data_root")
+def keep(
+    options: Options,
+    path: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
+    samples: Annotated[Path, typer.Option(help="The .npz of one seed's samples.")],
+    model: Annotated[Path, typer.Option(help="The model.safetensors that 'verify --model' drew them from.")],
+) -> None:
+    """Keep a verified seed's samples and weights in leaderboards/evidence, where 'leaderboard check --draw' uses them.
+
+    At most 20 MB of weights are kept in all, so keep one seed of a method.
+    """
+    from ltgen_bench.leaderboard.collect import Entry
+    from ltgen_bench.leaderboard.evidence import keep_evidence
+    from ltgen_bench.leaderboard.submission import validate_submission
+    from ltgen_bench.leaderboard.submission.verification import verified_seeds
+
+    submission = validate_submission(path, options.data_root)
+    entry = Entry(submission, verified_seeds(options.leaderboards, submission))
+    for kept in keep_evidence(options.leaderboards, entry, samples, model):
+        print(f"{kept}  {kept.stat().st_size:,} bytes")
 
 
 @offers("out leaderboards data_root")

@@ -151,7 +151,7 @@ def test_switches(browser: Any, built: Path) -> None:
     address = browser.current_url
     browser.get("about:blank")
     browser.get(address)  # a view can be passed on
-    assert browser.execute_script(shown) == ["celeba5"]
+    WebDriverWait(browser, 10).until(lambda seen: seen.execute_script(shown) == ["celeba5"])
     for name in ("status", "dataset"):
         set_switch(browser, name, "")
     set_switch(browser, "protocol", "digits-1k.v1")

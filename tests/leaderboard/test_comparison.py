@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import tukey_hsd
 
-from ltgen_bench.leaderboard.comparison import SeedSeries, compare_all, critical_value, rank_ranges
+from ltgen_bench.leaderboard.comparison import SeedSeries, _critical_nearly, compare_all, critical_value, rank_ranges
 
 
 def series(table: np.ndarray, *, pairs: bool) -> list[SeedSeries]:
@@ -109,3 +109,9 @@ def test_more_seeds_separate_what_three_do_not():
     assert same is not None
     assert same.seeds_needed is None
     assert critical_value(2, 1000) == pytest.approx(1.96, abs=0.01)
+
+
+@pytest.mark.parametrize("methods", [2, 3, 9])
+def test_critical_values_between_the_tabulated_ones(methods: int):
+    for dof in (3, 20, 22, 35, 50, 90, 400, 5000, 200_000):
+        assert _critical_nearly(methods, dof) == pytest.approx(critical_value(methods, dof), rel=1e-3)

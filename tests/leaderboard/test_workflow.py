@@ -29,6 +29,7 @@ def script(step: str) -> str:
         ("leaderboards/verifications/digits-lt/x/0.json", "FIRST_TIME_CONTRIBUTOR", 1, 2),
         ("README.md\nleaderboards/verifications/digits-lt/x/0.json", "NONE", 2, 2),
         (".github/workflows/verifications.yml", "CONTRIBUTOR", 1, 2),
+        ("leaderboards/evidence/digits-lt/x/0.npz", "NONE", 1, 2),
         ("leaderboards/verifications/digits-lt/x/0.json", "MEMBER", 1, 0),
         ("leaderboards/records/digits-lt/x/0.json\ndocs/leaderboards/verifications/x", "NONE", 2, 0),
         ("leaderboards/records/digits-lt/x/0.json", "NONE", 3001, 2),
