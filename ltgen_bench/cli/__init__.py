@@ -14,6 +14,7 @@ from ltgen_bench.cli import (
     crosscheck,
     data,
     evaluate,
+    exchange,
     factors,
     inspect,
     leaderboard,
@@ -58,6 +59,7 @@ data.add_commands(app)
 submit.add_commands(app)
 verify.add_commands(app)
 leaderboard.add_commands(app)
+exchange.add_commands(app)
 suite.add_commands(app)
 sweep.add_commands(app)
 

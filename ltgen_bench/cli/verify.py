@@ -21,7 +21,10 @@ def add_commands(app: typer.Typer) -> None:
     app.command("verify")(verify)
 
 
-@offers("path samples model draw retrain verifier leaderboards runs_dir data_root weights plugins device as_json quiet")
+@offers(
+    "path samples model draw retrain private_reference verifier leaderboards runs_dir data_root weights plugins device "
+    "as_json quiet"
+)
 def verify(
     options: Options,
     path: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
@@ -37,6 +40,10 @@ def verify(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train each seed's configuration again too, in --runs-dir (hours).")
     ] = False,
+    private_reference: Annotated[
+        Path | None,
+        typer.Option(help="Real images that no submitter has, class folders or an .npz: nearer to the public ones?"),
+    ] = None,
     verifier: Annotated[
         str, typer.Option(help="Your name or address, which the tables show; without one the row says 'own machine'.")
     ] = "",
@@ -72,11 +79,17 @@ def verify(
             verifier=verifier,
             weights=weights,
             draw=draw,
+            private=private_reference,
             retrained=_trained_again(options, submission, file) if retrain else None,
             device=options.device or "auto",
             progress=progress,
         )
         written.append(target)
+        if (half := found.private_half) is not None:
+            progress.say(
+                f"{half.images:,} public images at {half.public:.3g}, as many private ones at {half.private:.3g}: "
+                f"{half.low:+.2g} ... {half.high:+.2g} (z = {half.z:.1f})"
+            )
         if found.redrawn_rows:
             progress.say(f"{found.redrawn_rows} rows drawn again from {weights} are equal")
     _report_checks(options, submission, written)

@@ -108,7 +108,7 @@ class Evaluator:
             raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
         device = measuring_device(self.device)
         with memory_errors(_LESS_MEMORY):
-            sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
+            sets = self.feature_sets(protocol)
             seed = int(samples.sha256()[:12], 16) if secret is None else secret
             report, authenticity = self._report(samples, dataset, protocol, sets, device, seed)
             unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
@@ -122,6 +122,11 @@ class Evaluator:
             authenticity=authenticity,
         )
 
+    def feature_sets(self, protocol: Protocol) -> FeatureSets:
+        """The networks of `protocol` with the feature cache; raises MissingFileError or CheckpointError."""
+        device = measuring_device(self.device)
+        return FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
+
     def judge(self, dataset: Dataset, protocol: Protocol) -> Callable[[Samples], dict[str, float | None]]:
         """What measures samples briefly, again and again against the same reference: the numbers of a `GuidancePoint`.
 
@@ -129,7 +134,7 @@ class Evaluator:
         """
         device = measuring_device(self.device)
         with memory_errors(_LESS_MEMORY):
-            sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
+            sets = self.feature_sets(protocol)
             unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
             info, reference = unseen or (dataset.reference, dataset.reference_set())
             real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
@@ -166,9 +171,8 @@ class Evaluator:
         """
         if world.size == 1 or not self.places.cache:
             return
-        device = measuring_device(self.device)
         with memory_errors(_LESS_MEMORY):
-            sets = FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
+            sets = self.feature_sets(protocol)
             compared_sides(samples, dataset, protocol, replace(sets, share=(world.rank, world.size)))
         world.barrier()
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from leaderboard_records import command, digits, make_record, refused, write_submission, write_sums
 
+from ltgen_bench.core.errors import DataError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.seeding import labels_by_policy
+from ltgen_bench.datasets.base import take
 from ltgen_bench.datasets.unseen import unseen_images
 from ltgen_bench.evaluation.places import EvaluationPlaces
+from ltgen_bench.evaluation.private_reference import load_private
 from ltgen_bench.evaluation.record_files import read_record
 from ltgen_bench.evaluation.samples import Samples, read_samples, write_samples
 from ltgen_bench.leaderboard.submission import SubmissionError, validate_submission
@@ -222,3 +225,51 @@ def test_a_run_is_drawn_again_from_its_weights_and_trained_again(
     code, out, err = command(monkeypatch, capsys, *line)
     assert code == 2
     assert "1 of 2 seeds failed" in err
+
+
+def test_samples_nearer_to_public_than_to_private_images_are_refused(
+    tmp_path: Path, monkeypatch, capsys, clean_code
+) -> None:
+    """Half of the unseen digits are all that is public; samples made of them, and of the others, are handed in."""
+    unseen = unseen_images(digits())
+    assert unseen is not None
+    halves = [take(unseen.images, unseen.labels, np.arange(start, len(unseen), 2)) for start in (0, 1)]
+    monkeypatch.setattr("ltgen_bench.evaluation.private_reference.unseen_images", lambda dataset: halves[0])
+    boards, file, draw = tmp_path / "leaderboards", tmp_path / "0.npz", np.random.default_rng(5)
+    labels = labels_by_policy("equal", 1000, 10, 0)
+    rows = [draw.choice(np.flatnonzero(halves[0].labels == label)) for label in labels]
+    copied = np.clip(halves[0].images[rows] + draw.normal(0, 9, (1000, 1, 8, 8)), 0, 255)
+    write_samples(file, Samples(np.rint(copied).astype(np.uint8), labels))
+    for limit in ("MOST_Z", "MOST_NEAR", "MOST_NEAR_OF_A_CLASS", "MOST_OPINION"):  # somebody got past those
+        monkeypatch.setattr(f"ltgen_bench.evaluation.authenticity.{limit}", 1e9)
+    places = ["--leaderboards", boards, "--data-root", tmp_path / "data", "-q"]
+    told = ["submit", file, "--dataset", "digits-lt", "--seeds-run", 0, "--method-name", "Copied"]
+    code, _, err = command(monkeypatch, capsys, *told, "--runs-dir", tmp_path / "runs", *places)
+    assert code == 0, err
+    folder = boards / "records/digits-lt/copied"
+    for half in (0, 1):
+        changed = halves[half].images.copy()
+        changed[:, 0, 0, 0] ^= 1  # else they would be public
+        write_samples(tmp_path / f"private{half}.npz", Samples(changed, halves[half].labels))
+    asked = ["verify", folder, "--samples", file, *places, "--private-reference"]
+    line = refused(monkeypatch, capsys, *asked, tmp_path / "private1.npz")
+    assert "they were made from the public ones, no verification" in line
+    assert not (boards / "verifications").exists()
+    monkeypatch.setattr("ltgen_bench.evaluation.private_reference.unseen_images", lambda dataset: halves[1])
+    code, _, err = command(monkeypatch, capsys, *asked, tmp_path / "private0.npz")
+    assert code == 0, err  # whoever was made of the private ones is no nearer to the public ones
+    checked = verified_seeds(boards, validate_submission(folder))[0].private_half
+    assert checked is not None
+    assert checked.high < 0
+
+
+def test_private_images_have_to_be_private_and_enough(tmp_path: Path) -> None:
+    dataset, unseen = digits(), unseen_images(digits())
+    assert unseen is not None
+    write_samples(tmp_path / "public.npz", Samples(unseen.images[:60], unseen.labels[:60]))
+    with pytest.raises(DataError, match=r"60 of 60 private images are in the public reference of digits-lt"):
+        load_private(tmp_path / "public.npz", dataset, tmp_path)
+    train = dataset.train()
+    write_samples(tmp_path / "trained.npz", Samples(train.images[:3], train.labels[:3]))
+    with pytest.raises(DataError, match="3 of 3 private images are in the training set"):
+        load_private(tmp_path / "trained.npz", dataset, tmp_path)

@@ -43,6 +43,19 @@ class Retrained(BaseModel):
     equal_samples: bool  # whether its samples are those of the record, to the last bit
 
 
+class PrivateHalf(BaseModel):
+    """Distances to as many public and private real images, and how far they are apart (`metrics.private_half`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    images: Annotated[int, Field(ge=1)]
+    public: Annotated[float, Field(ge=0)]
+    private: Annotated[float, Field(ge=0)]
+    low: float  # the 95 % interval of private minus public
+    high: float
+    z: float
+
+
 class Verification(BaseModel):
     """What a verifier measured, with which code and where, and what the submission said of itself then."""
 
@@ -62,6 +75,7 @@ class Verification(BaseModel):
     # what was asked of the samples alone (`evaluation.authenticity`), and the seed of the random networks
     authenticity: Annotated[dict[Name, float | None], Field(max_length=50)] | None = None
     authenticity_seed: Annotated[int, Field(ge=0)] | None = None
+    private_half: PrivateHalf | None = None  # None where the verifier has no private images
     verifier: Annotated[str, Field(max_length=200)] = ""  # who measured; empty where nobody is named
     measured: Annotated[dict[Name, float | None], Field(max_length=100)]
     environment: EnvironmentPart

@@ -12,6 +12,7 @@ from ltgen_bench.datasets import Dataset
 from ltgen_bench.evaluation.authenticity import seeds_alike
 from ltgen_bench.evaluation.evaluate import Evaluation, Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
+from ltgen_bench.evaluation.private_reference import MOST_Z, compare_halves, load_private
 from ltgen_bench.evaluation.provenance import code_state, environment, now
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.samples import Samples
@@ -23,6 +24,7 @@ from ltgen_bench.leaderboard.submission.tolerance import class_disagreements, di
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, text_problem
 from ltgen_bench.leaderboard.submission.validate import Submission
 from ltgen_bench.leaderboard.submission.verification import (
+    PrivateHalf,
     Verification,
     find_record,
     read_untrusted_samples,
@@ -41,6 +43,7 @@ def verify_samples(
     weights: Path | None = None,
     draw: int = REDRAWN_ROWS,
     retrained: Record | None = None,
+    private: Path | None = None,
     device: str = "auto",
     batch_size: int = 128,
     progress: Progress | None = None,
@@ -48,8 +51,9 @@ def verify_samples(
     """Measure one seed's samples again; where every number is met, write and return the verification by `verifier`.
 
     With `weights`, the file of the trained model, `draw` random rows are drawn again as well (`redraw`). `retrained` is
-    the record of a run that trained this seed's configuration again. What samples alone can be asked is asked with a
-    number that their sender could not foresee (`evaluation.authenticity`).
+    the record of a run that trained this seed's configuration again. `private` are real images that no submitter has:
+    the samples may not be nearer to the public ones (`evaluation.private_reference`). What samples alone can be asked
+    is asked with a number that their sender could not foresee (`evaluation.authenticity`).
 
     Raises SamplesError when the file does not hold a record's samples, SubmissionError with the first number that is
     not met or rule that is broken (and then nothing is written).
@@ -66,6 +70,7 @@ def verify_samples(
     evaluator = Evaluator(places, chosen, batch_size, progress or Progress())
     evaluation = evaluator.measure(samples, dataset, record.protocol, secret=secrets.randbits(48))
     measured = _met(submission, seed, evaluation)
+    half = None if private is None else _private_half(submission, seed, samples, dataset, private, evaluator)
     verification = Verification(
         record_sha256=submission.sha256[seed],
         samples_sha256=record.samples.sha256,
@@ -78,6 +83,7 @@ def verify_samples(
         equal_rows=None if redrawn is None else redrawn.equal,
         weights_sha256=None if redrawn is None else redrawn.weights_sha256,
         retrained=None if retrained is None else trained_again(submission, seed, retrained),
+        private_half=half,
         authenticity=evaluation.authenticity.values,
         authenticity_seed=evaluation.authenticity.seed,
         measured=measured,
@@ -87,6 +93,22 @@ def verify_samples(
     path = verification_path(leaderboards, submission, seed)
     write_verification(path, verification)
     return path, verification
+
+
+def _private_half(
+    submission: Submission, seed: int, samples: Samples, dataset: Dataset, private: Path, evaluator: Evaluator
+) -> PrivateHalf:
+    images = load_private(private, dataset, evaluator.places.data_root / ".cache")
+    protocol = submission.records[seed].protocol
+    sets = evaluator.feature_sets(protocol)
+    found = compare_halves(samples, dataset, images, sets, protocol=protocol, seed=secrets.randbits(48))
+    if found.z > MOST_Z:
+        raise SubmissionError(
+            f"{submission.path}: seed {seed}: the samples are at {found.public:.3g} from {found.images:,} public "
+            f"images and at {found.private:.3g} from as many private ones, {found.low:.2g} ... {found.high:.2g} more "
+            f"(z = {found.z:.1f}): they were made from the public ones, no verification"
+        )
+    return PrivateHalf(**vars(found))
 
 
 def _refuse_real_images(submission: Submission, seed: int, samples: Samples, dataset: Dataset, device: str) -> None:
