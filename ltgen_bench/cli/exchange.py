@@ -64,9 +64,14 @@ def import_(
 
     Example: ltgen-bench import coral-digits
     """
-    from ltgen_bench.leaderboard.exchange.bundle import import_bundle
+    from ltgen_bench.leaderboard.exchange.bundle import place_bundle, read_bundle
+    from ltgen_bench.runs.folder import run_path
 
-    path = import_bundle(bundle, options.runs_dir, options.progress())
+    found = read_bundle(bundle)
+    path = run_path(options.runs_dir, found.config, found.record.dataset.name)
+    place_bundle(found, path)
+    if found.record.method.code_sha256 is not None:
+        options.progress().say("its method is a plug-in: give the file with --plugin to sample from it")
     if options.as_json:
         print_json({"run": str(path)})
     else:

@@ -12,8 +12,10 @@ from ltgen_bench.cli.output import print_json
 from ltgen_bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ltgen_bench.core.progress import Progress
     from ltgen_bench.evaluation.record import Record
     from ltgen_bench.leaderboard.submission import Submission
+    from ltgen_bench.leaderboard.submission.verification import Verification
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -44,16 +46,13 @@ def verify(
         Path | None,
         typer.Option(help="Real images that no submitter has, class folders or an .npz: nearer to the public ones?"),
     ] = None,
-    verifier: Annotated[
-        str, typer.Option(help="Your name or address, which the tables show; without one the row says 'own machine'.")
-    ] = "",
+    verifier: Annotated[str, typer.Option(help="Your name or address, for the tables; without: 'own machine'.")] = "",
 ) -> None:
     """Check a submission as far as you can, and say so in a file of its own, with your name and environment.
 
     Samples alone: everything is measured again ('remeasured', no rank), and they are asked whether they can be honest.
     With --model: random rows are drawn again from the weights ('resampled', ranked); --plugin brings the method's code.
-    With --retrain: the configuration is trained again ('retrained'). Exit code 2 and one line when something does not
-    hold.
+    With --retrain: the configuration is trained again ('retrained'). Exit code 2 and one line where it does not hold.
 
     Example: ltgen-bench verify leaderboards/records/digits-lt/mine --samples s0.npz --model s0.safetensors
     """
@@ -63,36 +62,40 @@ def verify(
     from ltgen_bench.leaderboard.submission.verify import refuse_alike_seeds, verify_samples
 
     submission = validate_submission(path, options.data_root)
-    where, progress = options.places(), options.progress()
+    progress = options.progress()
     if code_state().clean is False:
         progress.say("the code in this checkout has changes, so the verification will not count; commit first")
     samples, models = _files(options, submission, samples or [], model or [])
+    device, written = options.device or "auto", []
     if len(samples) > 1:
-        refuse_alike_seeds(submission, samples, device=options.device or "auto")
-    written = []
+        refuse_alike_seeds(submission, samples, device=device)
     for file, weights in zip(samples, models, strict=True):
         target, found = verify_samples(
             submission,
             file,
             leaderboards=options.leaderboards,
-            places=where,
+            places=options.places(),
             verifier=verifier,
             weights=weights,
             draw=draw,
             private=private_reference,
             retrained=_trained_again(options, submission, file) if retrain else None,
-            device=options.device or "auto",
+            device=device,
             progress=progress,
         )
         written.append(target)
-        if (half := found.private_half) is not None:
-            progress.say(
-                f"{half.images:,} public images at {half.public:.3g}, as many private ones at {half.private:.3g}: "
-                f"{half.low:+.2g} ... {half.high:+.2g} (z = {half.z:.1f})"
-            )
-        if found.redrawn_rows:
-            progress.say(f"{found.redrawn_rows} rows drawn again from {weights} are equal")
+        _say_found(progress, found, weights)
     _report_checks(options, submission, written)
+
+
+def _say_found(progress: Progress, found: Verification, weights: Path | None) -> None:
+    if (half := found.private_half) is not None:
+        progress.say(
+            f"{half.images:,} public images at {half.public:.3g}, as many private ones at {half.private:.3g}: "
+            f"{half.low:+.2g} ... {half.high:+.2g} (z = {half.z:.1f})"
+        )
+    if found.redrawn_rows:
+        progress.say(f"{found.redrawn_rows} rows drawn again from {weights} are equal")
 
 
 def _fetched(options: Options, submission: Submission) -> tuple[list[Path], list[Path | None]]:

@@ -14,7 +14,7 @@ from ltgen_bench.evaluation.sample_sources import load_samples
 from ltgen_bench.evaluation.samples import Samples, check_samples
 from ltgen_bench.metrics.private_half import FEWEST_IMAGES, HalfTest, private_half_test
 
-MOST_Z = 3.5  # honest samples have 0 +- 1
+MOST_PRIVATE_Z = 3.5  # honest samples have 0 +- 1
 
 
 def load_private(path: Path, dataset: Dataset, cache: Path) -> ImageSet:

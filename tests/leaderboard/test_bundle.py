@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from leaderboard_records import command
+from leaderboard_records import command, refused
 
 from ltgen_bench import load_run
 from ltgen_bench.core.errors import DataError, MissingFileError, UserError
 from ltgen_bench.core.storage import sha256_file
 from ltgen_bench.evaluation.samples import read_samples, write_samples
-from ltgen_bench.leaderboard.exchange.bundle import export_run, import_bundle, read_bundle
+from ltgen_bench.leaderboard.exchange.bundle import export_run, place_bundle, read_bundle
 
 OPTIONS = [
     "--set=network.base_channels=8", "--set=network.norm_groups=4", "--set=training.steps=4",
@@ -101,9 +101,9 @@ def test_the_card_says_what_it_is_and_cannot_be_marked_up(bundle: Path) -> None:
 def test_nothing_is_written_over(run: Path, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="exists; a bundle is not written over anything"):
         export_run(run, bundle)
-    import_bundle(bundle, tmp_path / "runs")
+    place_bundle(read_bundle(bundle), tmp_path / "runs")
     with pytest.raises(DataError, match="nothing is written over a run"):
-        import_bundle(bundle, tmp_path / "runs")
+        place_bundle(read_bundle(bundle), tmp_path / "runs")
 
 
 def test_an_unfinished_run_is_not_exported(run: Path, tmp_path: Path) -> None:
@@ -206,14 +206,12 @@ def deep(bundle: Path) -> None:
         (deep, "nested more than"),
     ],
 )
-def test_changed_bundles_are_refused(bundle: Path, tmp_path: Path, change, message: str) -> None:
+def test_changed_bundles_are_refused(bundle: Path, tmp_path: Path, monkeypatch, capsys, change, message) -> None:
     change(bundle)
     if change not in (pipe, link, linked_folder):
         sign(bundle)
-    with pytest.raises(UserError) as refused:
-        import_bundle(bundle, tmp_path / "runs")
-    assert message in str(refused.value)
-    assert "\n" not in str(refused.value)
+    line = refused(monkeypatch, capsys, "import", bundle, "--runs-dir", tmp_path / "runs")
+    assert message in line
     assert not (tmp_path / "runs").exists()
 
 

@@ -20,7 +20,7 @@ from ltgen_bench.core.errors import RecordError
 from ltgen_bench.datasets import ImageSet, load_dataset
 from ltgen_bench.datasets.base import take
 from ltgen_bench.datasets.unseen import unseen_images
-from ltgen_bench.evaluation.private_reference import MOST_Z
+from ltgen_bench.evaluation.private_reference import MOST_PRIVATE_Z
 from ltgen_bench.evaluation.record_files import read_record
 from ltgen_bench.evaluation.samples import read_samples
 from ltgen_bench.metrics.private_half import HalfTest, private_half_test
@@ -67,7 +67,7 @@ def line(name: str, found: list[HalfTest]) -> str:
     near, far = (np.mean([getattr(one, key) for one in found]) for key in ("public", "private"))
     return (
         f"| {name} | {len(z)} | {near:.2f} | {far:.2f} | {z.mean():+.2f} | {z.std(ddof=1):.2f} | "
-        f"{z.max():+.2f} | {int((z > MOST_Z).sum())} |"
+        f"{z.max():+.2f} | {int((z > MOST_PRIVATE_Z).sum())} |"
     )
 
 
@@ -82,7 +82,7 @@ def main() -> None:
     print("# The private half: false alarms and power\n")
     print(
         f"Made by `tests/statistics/private_half.py`. {len(ask.unseen):,} unseen digits, half of each class public and "
-        f"half private, split at random for every row's trials; refused is z > {MOST_Z}.\n\n## Honest\n\n{HEAD}"
+        f"half private, split at random for every row's trials; refused is z > {MOST_PRIVATE_Z}.\n\n## Honest\n\n{HEAD}"
     )
     ddpm = np.zeros((0, 1, 8, 8), np.uint8)
     by_method: dict[str, list[HalfTest]] = {}

@@ -12,9 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltgen_bench.core.config import RunConfig
+from ltgen_bench.core.config import RunConfig, build, read_toml
 from ltgen_bench.core.errors import DataError, MissingFileError
-from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.storage import sha256_file, storage_errors, write_text
 from ltgen_bench.evaluation.feature_files import write_statistics
 from ltgen_bench.evaluation.record import Record
@@ -24,9 +23,8 @@ from ltgen_bench.leaderboard.submission.untrusted import CHECKSUMS, SubmissionEr
 from ltgen_bench.leaderboard.submission.validate import validate_record
 from ltgen_bench.leaderboard.submission.verification import read_untrusted_samples
 from ltgen_bench.metrics import GaussianStatistics
-from ltgen_bench.runs.folder import RunFolder, read_run_config, run_path
 
-CARD, STATISTICS = "README.md", "reference-statistics.npz"
+_CARD, _STATISTICS = "README.md", "reference-statistics.npz"
 _SMALL, _MODEL = 1 << 20, 64 << 30
 _WEIGHTS = re.compile(r"checkpoints/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LIMITS = {
@@ -40,8 +38,8 @@ _LIMITS = {
     "samples/samples.json": _SMALL,
     "samples/samples.npz": _MODEL,
     "figures/samples.png": 16 * _SMALL,
-    CARD: _SMALL,
-    STATISTICS: 1 << 30,
+    _CARD: _SMALL,
+    _STATISTICS: 1 << 30,
 }
 """The files of a bundle, by their names in a run's folder, and the most bytes of each; weights come to them."""
 
@@ -67,9 +65,9 @@ def export_run(run: Path, target: Path, statistics: GaussianStatistics | None = 
     """
     if target.exists():
         raise DataError(f"{target} exists; a bundle is not written over anything")
-    record, folder = _finished(run)
-    names = [name for name in _LIMITS if (run / name).is_file() and name not in (CARD, STATISTICS)]
-    names.append(str(folder.model.relative_to(run)))
+    record, model = _finished(run)
+    names = [name for name in _LIMITS if (run / name).is_file() and name not in (_CARD, _STATISTICS)]
+    names.append(model)
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
@@ -78,17 +76,17 @@ def export_run(run: Path, target: Path, statistics: GaussianStatistics | None = 
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(run / name, draft / name)
             if statistics is not None:
-                write_statistics(draft / STATISTICS, statistics)
+                write_statistics(draft / _STATISTICS, statistics)
             sizes = {p.relative_to(draft).as_posix(): p.stat().st_size for p in sorted(draft.rglob("*")) if p.is_file()}
-            write_text(draft / CARD, model_card(record, sizes, str(folder.model.relative_to(run))))
-            every = sorted([*sizes, CARD])
+            write_text(draft / _CARD, model_card(record, sizes, model))
+            every = sorted([*sizes, _CARD])
             sums = "".join(f"{sha256_file(draft / name)}  {name}\n" for name in every)
             write_text(draft / CHECKSUMS, sums)
             draft.rename(target)
     return {name: target / name for name in (*every, CHECKSUMS)}
 
 
-def _finished(run: Path) -> tuple[Record, RunFolder]:
+def _finished(run: Path) -> tuple[Record, str]:
     if not (run / "config.toml").is_file():
         raise MissingFileError(f"{run} is not a run's folder; 'ltgen-bench run' makes one")
     for name in _NEEDED:
@@ -98,7 +96,7 @@ def _finished(run: Path) -> tuple[Record, RunFolder]:
     models = [path for path in models if path.is_file() and not path.name.startswith(".")]
     if len(models) != 1:
         raise MissingFileError(f"{run} has no trained model in checkpoints/; 'ltgen-bench run' makes one")
-    return read_record(run / "record.json"), RunFolder(run, models[0].name)
+    return read_record(run / "record.json"), f"checkpoints/{models[0].name}"
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -113,7 +111,7 @@ def read_bundle(path: Path) -> Bundle:
     for name in ("dataset.json", "method.json", "environment.json", "guidance.json", "samples/samples.json"):
         if name in files:
             check_json(read_bytes(path / name, _LIMITS[name]), str(path / name))
-    config = read_run_config(path / "config.toml")
+    config: RunConfig = build(RunConfig, read_toml(path / "config.toml"))
     if record.method.config is None or {**config.identity()} != record.method.config or config.seed != record.seed:
         raise SubmissionError(f"{path}: config.toml is not the configuration of record.json")
     samples = read_untrusted_samples(path / "samples/samples.npz", record)
@@ -125,10 +123,8 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, files, config, record)
 
 
-def import_bundle(path: Path, runs_dir: Path, progress: Progress | None = None) -> Path:
-    """Make a run's folder of a bundle, in its place under `runs_dir`; raises as `read_bundle`, and where one is."""
-    bundle = read_bundle(path)
-    target = run_path(runs_dir, bundle.config, bundle.record.dataset.name)
+def place_bundle(bundle: Bundle, target: Path) -> None:
+    """Copy a bundle's files to the run folder `target`; raises DataError where there is one already."""
     if target.exists():
         raise DataError(f"{target} exists; nothing is written over a run: remove it, or choose another --runs-dir")
     with storage_errors(target):
@@ -137,13 +133,10 @@ def import_bundle(path: Path, runs_dir: Path, progress: Progress | None = None) 
             draft = Path(temporary) / target.name
             for name, digest in bundle.files.items():
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path / name, draft / name)
+                shutil.copyfile(bundle.path / name, draft / name)
                 if sha256_file(draft / name) != digest:  # somebody is writing to it
-                    raise SubmissionError(f"{path}: {name} changed while it was read")
+                    raise SubmissionError(f"{bundle.path}: {name} changed while it was read")
             draft.rename(target)
-    if progress is not None and bundle.record.method.code_sha256 is not None:
-        progress.say("its method is a plug-in: give the file with --plugin to sample from it")
-    return target
 
 
 def _checked_files(path: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from ltgen_bench.datasets import Dataset
 from ltgen_bench.evaluation.authenticity import seeds_alike
 from ltgen_bench.evaluation.evaluate import Evaluation, Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
-from ltgen_bench.evaluation.private_reference import MOST_Z, compare_halves, load_private
+from ltgen_bench.evaluation.private_reference import MOST_PRIVATE_Z, compare_halves, load_private
 from ltgen_bench.evaluation.provenance import code_state, environment, now
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.samples import Samples
@@ -102,7 +102,7 @@ def _private_half(
     protocol = submission.records[seed].protocol
     sets = evaluator.feature_sets(protocol)
     found = compare_halves(samples, dataset, images, sets, protocol=protocol, seed=secrets.randbits(48))
-    if found.z > MOST_Z:
+    if found.z > MOST_PRIVATE_Z:
         raise SubmissionError(
             f"{submission.path}: seed {seed}: the samples are at {found.public:.3g} from {found.images:,} public "
             f"images and at {found.private:.3g} from as many private ones, {found.low:.2g} ... {found.high:.2g} more "
