@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@functools.cache
+def _blas_libraries() -> Any:
+    """What does the linear algebra of NumPy and SciPy: looked up once, which reads the process's memory map."""
+    import scipy.linalg  # noqa: F401  # its BLAS is another than NumPy's, and only what is loaded can be limited
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
@@ -18,12 +28,12 @@ def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) ->
     gains little from two, and where other programs share the cores, two that wait for each other take several times
     the processor time. No more results wait to be taken than there are threads, which bounds the memory.
     """
-    import scipy.linalg  # noqa: F401  # its BLAS is another than NumPy's, and only what is loaded can be limited
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
-
-    libraries = ThreadpoolController().select(user_api="blas")
+    libraries = _blas_libraries()
     cores = max((library.num_threads for library in libraries.lib_controllers), default=1)
     workers = max(1, min(cores, len(items)))
+    if workers == 1:
+        yield from map(function, items)
+        return
     with libraries.limit(limits=cores // workers), ThreadPoolExecutor(workers) as threads:
         under_way: deque[Future[Result]] = deque()
         for item in items:
