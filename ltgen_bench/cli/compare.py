@@ -32,7 +32,12 @@ def compare(
     latex: Annotated[Path | None, typer.Option(help="A file for a table that fits a page.", show_default=False)] = None,
     figures: Annotated[
         Path | None,
-        typer.Option(help="A folder for pictures: distances by class, and samples of one class.", show_default=False),
+        typer.Option(
+            "--plot",
+            "--figures",
+            help="A folder for pictures: distances by class, and samples of one class.",
+            show_default=False,
+        ),
     ] = None,
     class_name: Annotated[
         str | None, typer.Option("--class", help="The class whose samples are shown. Default: the rarest.")

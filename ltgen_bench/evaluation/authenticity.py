@@ -7,8 +7,8 @@ reference, or tuned just a little to the network, pass: only drawing them again 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,6 +59,8 @@ class AuthenticityInputs:
     training: FloatArray
     unseen: FloatArray
     unseen_images: ImageSet
+    # trained networks that are not the protocol's, by name: images uint8 (N, C, H, W) to features float32 (N, D)
+    others: Mapping[str, Callable[[np.ndarray], FloatArray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def assess(
             values |= _numbers(space, near, test)
             broken += _too_near(space, near, labels, dataset.class_names)
             broken += _too_often(space, test)
-        values["opinion"], more = _opinion(images, labels, features, features.samples[rows], seed, device)
+        opinions, more = _opinions(images, labels, features, features.samples[rows], seed, device)
+        values |= opinions
         broken += more
         if values["opinion"] is None:
             reasons["opinion"] = f"it needs {4 * DIMENSION} unseen images, and {2 * DIMENSION} samples"
@@ -191,46 +194,53 @@ def _too_often(space: str, test: Exchange | None) -> Iterator[Broken]:
         yield Broken(f"exchange_{space}", test.z, MOST_Z, words)
 
 
-def _opinion(
+def _opinions(
     images: np.ndarray, labels: IntArray | None, features: AuthenticityInputs, own: FloatArray, seed: int, device: str
-) -> tuple[float | None, list[Broken]]:
-    """The ratio of second opinion and first, against unseen images in equal parts by class.
+) -> tuple[dict[str, float | None], list[Broken]]:
+    """The ratios of second opinions and the first, against unseen images in equal parts by class.
 
-    Of samples that are far from real in the protocol's network as well nobody would say that they were tuned to it.
+    That of random networks is called "opinion". Those of other trained networks carry their names and are numbers for
+    a reader, without a limit: what honest samples have there differs from one data set to the next. Of samples that are
+    far from real in the protocol's network as well nobody would say that they were tuned to it.
     """
     unseen = features.unseen_images
     rows = _balanced(unseen, labels, seed)
     rows = rows[_chosen(len(rows), seed, _OPINION_ROWS)]
     halves = [random_halves(features.unseen[rows], unseen.labels[rows], seed + k) for k in range(_HALVES)]
     if min(len(own), len(halves[0][0])) < 2 * DIMENSION:
-        return None, []
+        return {"opinion": None}, []
     mine = _chosen(len(own), seed, _OPINION_ROWS)
     images, own = images[mine], own[mine]
     # in as many dimensions as the random networks have: in more, the bias of few images would hide the difference
-    flat = _projection(own.shape[1], seed)
-    main = _in_real_units(own @ flat, features.unseen[rows] @ flat, halves)
+    main = _in_real_units(*_flattened(own, features.unseen[rows], seed), halves)
     others = []
     for network in np.random.SeedSequence(seed).generate_state(NETWORKS):
         theirs = random_features(unseen.images[rows], int(network), device=device)
         others.append(_in_real_units(random_features(images, int(network), device=device), theirs, halves))
     if not 0 < main < np.inf:
-        return None, []
+        return {"opinion": None}, []
     opinion = second_opinion(main, others)
+    found: dict[str, float | None] = {"opinion": opinion.ratio}
+    for name, extract in features.others.items():
+        both = _flattened(extract(images), extract(unseen.images[rows]), seed)
+        found[f"opinion_{name}"] = _in_real_units(*both, halves) / main
     if opinion.ratio <= MOST_OPINION or opinion.main > GOOD:
-        return opinion.ratio, []
+        return found, []
     words = (
         f"in networks that were drawn at random the samples are {opinion.others:.3g} times as far from real images as "
         f"these are from each other, and {opinion.main:.3g} times in the protocol's network: tuned to it?"
     )
-    return opinion.ratio, [Broken("opinion", opinion.ratio, MOST_OPINION, words)]
+    return found, [Broken("opinion", opinion.ratio, MOST_OPINION, words)]
 
 
-def _projection(columns: int, seed: int) -> FloatArray:
-    """A random map (columns, 64) to as few dimensions as a random network has; the identity where there are no more."""
+def _flattened(samples: FloatArray, real: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Both at random in as few dimensions (64) as a random network has; as they are where there are no more."""
+    columns = samples.shape[1]
     if columns <= DIMENSION:
-        return np.eye(columns, dtype=np.float32)
+        return samples, real
     random = np.random.default_rng(seed)
-    return np.asarray(random.standard_normal((columns, DIMENSION)) / columns**0.5, dtype=np.float32)
+    flat = np.asarray(random.standard_normal((columns, DIMENSION)) / columns**0.5, dtype=np.float32)
+    return samples @ flat, real @ flat
 
 
 def _in_real_units(features: FloatArray, real: FloatArray, halves: Sequence[tuple[IntArray, IntArray]]) -> float:

