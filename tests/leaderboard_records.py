@@ -192,7 +192,7 @@ def verified(folder: Path) -> Path:
             environment=record.environment,
             code=record.code,
         )
-        write_verification(verification_path(folder.parents[2], submission, seed), verification)
+        write_verification(folder.parents[2], verification_path(folder.parents[2], submission, seed), verification)
     return folder
 
 

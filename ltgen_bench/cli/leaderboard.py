@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,18 +31,23 @@ def build(
     options: Options,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 2 when a file is stale.")] = False,
 ) -> None:
-    """Make one table per data set and protocol in leaderboards/tables: Markdown, CSV and LaTeX."""
+    """Make one table per data set and protocol in leaderboards/tables: Markdown, CSV and LaTeX.
+
+    A submission that is not valid is named and left out, and the exit code is 2 at the end.
+    """
     from ltgen_bench.leaderboard.build import build_tables, check_tables
 
     _there(options.leaderboards)
     if check:
         print(f"{check_tables(options.leaderboards, options.data_root)} files are up to date")
         return
-    changed = build_tables(options.leaderboards, options.data_root)
+    left_out: list[str] = []
+    changed = build_tables(options.leaderboards, options.data_root, left_out)
     for path in changed:
         print(path)
     if not changed:
         print("everything is up to date")
+    _refuse_left_out(left_out)
 
 
 @offers("draw leaderboards data_root plugins device as_json")
@@ -107,12 +113,17 @@ def site(
     options: Options,
     out: Annotated[Path, typer.Argument(help="Folder to write; a site of an earlier build in it is replaced.")],
 ) -> None:
-    """Write the leaderboards as a static site that needs no network: open OUT/index.html."""
+    """Write the leaderboards as a static site that needs no network: open OUT/index.html.
+
+    A submission that is not valid is named and left out, and the exit code is 2 at the end.
+    """
     from ltgen_bench.leaderboard.site.write import write_site
 
     _there(options.leaderboards)
-    pages = write_site(options.leaderboards, out, options.data_root)
+    left_out: list[str] = []
+    pages = write_site(options.leaderboards, out, options.data_root, left_out)
     print(f"{out / 'index.html'} and {pages} pages of records")
+    _refuse_left_out(left_out)
 
 
 @offers("samples_dir verifier leaderboards data_root weights device as_json quiet")
@@ -209,3 +220,13 @@ def _there(leaderboards: Path) -> None:
 
     if not leaderboards.is_dir():
         raise MissingFileError(f"there is no folder {leaderboards}; run this in a checkout, or give --leaderboards")
+
+
+def _refuse_left_out(problems: list[str]) -> None:
+    """Name every submission that was left out, and end with exit code 2."""
+    from ltgen_bench.leaderboard.submission import SubmissionError
+
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    if problems:
+        raise SubmissionError(f"{len(problems)} submissions were left out; everything else was written")

@@ -8,6 +8,7 @@ import tomli_w
 
 from ltgen_bench.core.config import without_none
 from ltgen_bench.core.errors import UserError
+from ltgen_bench.core.generated import check_no_links, check_real_folder, list_text, remove_listed
 from ltgen_bench.core.storage import write_text
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board, Entry, boards, read_entries
@@ -15,16 +16,21 @@ from ltgen_bench.leaderboard.published import published_rows, read_published
 from ltgen_bench.leaderboard.reported import published_page, reported_section
 from ltgen_bench.leaderboard.tables import GENERATED, board_files
 
+LIST = ".generated"  # in tables/: what the last build wrote, and the next one may remove
+
 
 class StaleTableError(UserError):
     """A committed table that is not what the records give."""
 
 
-def render(leaderboards: Path, data_root: Path = Path("data")) -> dict[Path, str]:
-    """Every generated file by its path in `leaderboards/tables/`: a function of records and published numbers only."""
+def render(leaderboards: Path, data_root: Path = Path("data"), left_out: list[str] | None = None) -> dict[Path, str]:
+    """Every generated file by its path in `leaderboards/tables/`: a function of records and published numbers only.
+
+    `left_out`: as `read_entries` has it.
+    """
     publications = read_published(leaderboards / "published")
     published = published_rows(publications)
-    all_boards = boards(read_entries(leaderboards, data_root), leaderboards)
+    all_boards = boards(read_entries(leaderboards, data_root, left_out), leaderboards)
     files: dict[Path, str] = {}
     for board in all_boards:
         own = [row for row in published if row.dataset == board.dataset]
@@ -68,37 +74,45 @@ def recipe_toml(entry: Entry) -> str | None:
     return head + tomli_w.dumps(without_none(config))
 
 
-def build_tables(leaderboards: Path, data_root: Path = Path("data")) -> list[Path]:
-    """Write every file that differs and remove generated ones that nothing gives any more; returns what changed."""
-    files, tables = render(leaderboards, data_root), leaderboards / "tables"
+def build_tables(leaderboards: Path, data_root: Path = Path("data"), left_out: list[str] | None = None) -> list[Path]:
+    """Write every file that differs and remove those of an earlier build that nothing gives any more.
+
+    Returns what changed. `left_out` is filled as `read_entries` says, and the tables are made of the others. Raises
+    StorageError for a link in or to `tables/`: nothing outside of it is touched.
+    """
+    files, tables = render(leaderboards, data_root, left_out), leaderboards / "tables"
+    _check_real(leaderboards)
+    names = [name.as_posix() for name in files]
     changed = []
     for name, content in files.items():
         if not (tables / name).is_file() or (tables / name).read_bytes() != content.encode():
             write_text(tables / name, content)
             changed.append(tables / name)
-    for path in _surplus(tables, files):
-        path.unlink()
-        changed.append(path)
+    changed += remove_listed(tables, tables / LIST, names)
+    if not (tables / LIST).is_file() or (tables / LIST).read_text(encoding="utf-8") != list_text(names):
+        write_text(tables / LIST, list_text(names))
     return changed
 
 
 def check_tables(leaderboards: Path, data_root: Path = Path("data")) -> int:
     """The number of files, all of them up to date; raises StaleTableError that names the first one that is not."""
     files, tables = render(leaderboards, data_root), leaderboards / "tables"
+    _check_real(leaderboards)
     again = "run 'ltgen-bench leaderboard build' and commit the result"
-    for name, content in files.items():
+    wanted = {**files, Path(LIST): list_text(name.as_posix() for name in files)}
+    for name, content in wanted.items():
         path = tables / name
         if not path.is_file():
             raise StaleTableError(f"{path} is missing; {again}")
         if path.read_bytes() != content.encode():
             raise StaleTableError(f"{path} is out of date; {again}")
-    for path in _surplus(tables, files):
-        raise StaleTableError(f"{path} belongs to no record any more; {again}")
+    for path in sorted(path for path in tables.rglob("*") if path.is_file()):
+        if path.relative_to(tables) not in wanted:
+            raise StaleTableError(f"{path} belongs to no record, and no build made it; remove it")
     return len(files)
 
 
-def _surplus(tables: Path, files: dict[Path, str]) -> list[Path]:
-    """Files below `tables/` that are not generated; only of the kinds that are."""
-    kinds = (".md", ".csv", ".tex", ".toml")
-    found = sorted(path for path in tables.rglob("*") if path.is_file() and path.suffix in kinds)
-    return [path for path in found if path.relative_to(tables) not in files]
+def _check_real(leaderboards: Path) -> None:
+    tables = leaderboards / "tables"
+    check_real_folder(tables, leaderboards)
+    check_no_links(tables)

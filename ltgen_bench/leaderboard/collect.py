@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltgen_bench.core.choices import Level
+from ltgen_bench.core.errors import UserError
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.leaderboard.factors import is_control
@@ -139,47 +140,68 @@ class Board:
         return self.record.extractors["features"].label
 
 
-def read_entries(leaderboards: Path, data_root: Path = Path("data")) -> list[Entry]:
+def read_entries(leaderboards: Path, data_root: Path = Path("data"), left_out: list[str] | None = None) -> list[Entry]:
     """Every submission in `leaderboards/records/<data set>/<submission>`, validated, in the order of the paths.
 
-    Raises SubmissionError, one line, for the first that is not valid, and for two that share samples or a name.
+    With `left_out`, what is wrong with a folder is added there, one line each, and the others are read; without it
+    the first such line is raised as SubmissionError. Of two that share samples or a name the one of which more was
+    checked stays.
     """
     root = Path(leaderboards) / "records"
     if root.is_symlink() or (root.exists() and not root.is_dir()):
         raise SubmissionError(f"{root} is not a folder")
+    problems: list[str] = []
     entries: list[Entry] = []
     for dataset_folder in sorted(root.iterdir()) if root.exists() else []:
-        if dataset_folder.is_symlink() or not dataset_folder.is_dir():
-            raise SubmissionError(f"{root}: {shown(dataset_folder.name)} is not a data set's folder")
-        for folder in sorted(dataset_folder.iterdir()):
-            if folder.is_symlink() or not folder.is_dir() or not FOLDER_NAME.fullmatch(folder.name):
-                raise SubmissionError(f"{dataset_folder}: {shown(folder.name)} is not a submission's folder")
-            submission = validate_submission(folder, data_root, pixels=False)
-            if submission.first.dataset.name != dataset_folder.name:
-                raise SubmissionError(f"{folder}: its data set is {submission.first.dataset.name}; move it there")
-            entries.append(Entry(submission, verified_seeds(leaderboards, submission)))
-    _refuse_duplicates(entries)
+        try:
+            if dataset_folder.is_symlink() or not dataset_folder.is_dir():
+                raise SubmissionError(f"{root}: {shown(dataset_folder.name)} is not a data set's folder")
+            folders = sorted(dataset_folder.iterdir())
+        except SubmissionError as error:
+            problems.append(str(error))
+            continue
+        for folder in folders:
+            try:
+                entries.append(_entry(folder, leaderboards, data_root))
+            except UserError as error:
+                problems.append(str(error))
+    entries, duplicates = _without_duplicates(entries)
+    problems += duplicates
+    if problems and left_out is None:
+        raise SubmissionError(problems[0])
+    if left_out is not None:
+        left_out += problems
     return entries
 
 
-def _refuse_duplicates(entries: list[Entry]) -> None:
+def _entry(folder: Path, leaderboards: Path, data_root: Path) -> Entry:
+    if folder.is_symlink() or not folder.is_dir() or not FOLDER_NAME.fullmatch(folder.name):
+        raise SubmissionError(f"{folder.parent}: {shown(folder.name)} is not a submission's folder")
+    submission = validate_submission(folder, data_root, pixels=False)
+    if submission.first.dataset.name != folder.parent.name:
+        raise SubmissionError(f"{folder}: its data set is {submission.first.dataset.name}; move it there")
+    return Entry(submission, verified_seeds(leaderboards, submission))
+
+
+def _without_duplicates(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
+    """The entries, those of which more was checked first, without later ones that share samples or a name."""
     samples: dict[tuple[str, str], Path] = {}
     names: dict[tuple[str, str, str], Path] = {}
-    for entry in entries:
-        path = entry.submission.path
-        for record in entry.records.values():
-            # the same run may stand under two protocols that ask for the same samples
-            measured = (record.protocol_hash, record.samples.sha256)
-            if other := samples.get(measured):
-                raise SubmissionError(f"{other} and {path} measured the same samples")
-            samples[measured] = path
-        first = entry.submission.first
+    kept, problems = [], []
+    for entry in sorted(entries, key=lambda entry: -entry.level.height):
+        path, first = entry.submission.path, entry.submission.first
+        # the same run may stand under two protocols that ask for the same samples
+        measured = [(record.protocol_hash, record.samples.sha256) for record in entry.records.values()]
         key = (first.dataset.name, first.protocol.name, entry.method.casefold())
-        if key in names:
-            raise SubmissionError(
-                f"{names[key]} and {path} are both called {shown(entry.method)}; give one another name"
-            )
-        names[key] = path
+        if other := next((samples[one] for one in measured if one in samples), None):
+            problems.append(f"{path} and {other} measured the same samples")
+        elif key in names:
+            problems.append(f"{path} and {names[key]} are both called {shown(entry.method)}; give one another name")
+        else:
+            samples |= dict.fromkeys(measured, path)
+            names[key] = path
+            kept.append(entry)
+    return sorted(kept, key=lambda entry: entry.submission.path), sorted(problems)
 
 
 def boards(entries: list[Entry], leaderboards: Path | None = None) -> list[Board]:

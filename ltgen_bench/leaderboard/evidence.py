@@ -19,6 +19,7 @@ import numpy as np
 
 from ltgen_bench.core.devices import resolve_device
 from ltgen_bench.core.errors import DataError, UserError
+from ltgen_bench.core.generated import check_no_links, check_real_folder
 from ltgen_bench.core.npz import npz_headers, read_npz
 from ltgen_bench.core.storage import atomic_path, sha256_file
 from ltgen_bench.leaderboard.collect import Entry
@@ -92,6 +93,7 @@ def keep_evidence(leaderboards: Path, entry: Entry, samples: Path, weights: Path
     if verification is None or verification.weights_sha256 != sha256_file(weights):
         raise SubmissionError(f"{weights} are not the weights that verify drew seed {seed} of {entry.name} from")
     kept, packed = evidence_path(leaderboards, entry, seed)
+    check_real_folder(packed.parent, leaderboards)
     packed.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=packed.parent) as folder:
         made = Path(folder) / "packed"
@@ -109,6 +111,8 @@ def draw_again(
     leaderboards: Path, entries: list[Entry], *, rows: int, data_root: Path, device: str = "auto"
 ) -> Iterator[Drawn]:
     """Draw `rows` random rows of every seed whose evidence is kept again; one that fails does not stop the others."""
+    check_real_folder(leaderboards / "evidence", leaderboards)
+    check_no_links(leaderboards / "evidence")
     known = set()
     for entry in entries:
         for seed, record in sorted(entry.records.items()):

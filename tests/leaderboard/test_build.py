@@ -25,6 +25,7 @@ from leaderboard_records import (
 )
 
 from ltgen_bench.core.config import read_toml
+from ltgen_bench.core.errors import StorageError
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.build import StaleTableError, build_tables, check_tables, render
 from ltgen_bench.leaderboard.collect import boards, read_entries
@@ -270,19 +271,86 @@ def test_a_table_edited_by_hand_is_stale(leaderboards: Path) -> None:
     assert build_tables(leaderboards) == [path]
     leftover = leaderboards / "tables" / "old--table.v1.md"
     leftover.write_text("x")
-    with pytest.raises(StaleTableError, match="belongs to no record any more"):
+    with pytest.raises(StaleTableError, match=r"old--table\.v1\.md belongs to no record, and no build made it"):
         check_tables(leaderboards)
     build_tables(leaderboards)
-    assert not leftover.exists()
+    assert leftover.read_text() == "x"  # it may be somebody's
+    leftover.unlink()
+    shutil.rmtree(leaderboards / "records/digits-lt/coral")
+    with pytest.raises(StaleTableError, match="out of date"):
+        check_tables(leaderboards)
+    assert leaderboards / "tables/recipes/digits-lt/coral.toml" in build_tables(leaderboards)
+    assert not (leaderboards / "tables/recipes/digits-lt/coral.toml").exists()  # an earlier build's own
+    check_tables(leaderboards)
 
 
 # --- what does not enter ------------------------------------------------------------------------------------------
 
 
-def test_one_invalid_submission_stops_the_build(leaderboards: Path) -> None:
+def test_an_invalid_submission_is_left_out_and_named(leaderboards: Path, monkeypatch, capsys) -> None:
     change(leaderboards / "records/digits-lt/cbdm", 2, lambda r: r["metrics"].update(recall=0.99))
     with pytest.raises(SubmissionError, match=r"cbdm/2\.json: metrics\.recall is not"):
         render(leaderboards)
+    places = ["--leaderboards", leaderboards]
+    for line in (["leaderboard", "build", *places], ["leaderboard", "site", leaderboards.parent / "site", *places]):
+        code, _, err = command(monkeypatch, capsys, *line)
+        assert code == 2
+        assert "left out: " in err.splitlines()[0]
+        assert "cbdm/2.json: metrics.recall is not" in err.splitlines()[0]
+        assert err.splitlines()[-1] == "error: 1 submissions were left out; everything else was written"
+    for page in (leaderboards / "tables" / TABLE, leaderboards.parent / "site/index.html"):
+        assert "CORAL" in page.read_text()
+        assert "CBDM" not in page.read_text().split("Reported by the authors")[0]
+
+
+def test_of_two_with_the_same_samples_the_checked_one_stays(leaderboards: Path) -> None:
+    """Whoever hands in somebody's samples under another name does not stop the tables, nor take the place."""
+    source = leaderboards / "records/digits-lt/coral"
+    shutil.copytree(source, source.parent / "a-copy")  # before "coral" in the order of the names
+    left_out: list[str] = []
+    page = render(leaderboards, left_out=left_out)[TABLE]
+    assert [line.replace(str(leaderboards), "") for line in left_out] == [
+        "/records/digits-lt/a-copy and /records/digits-lt/coral measured the same samples"
+    ]
+    assert table(page)[0]["Method"] == "CORAL"
+
+
+@pytest.mark.parametrize("place", ["tables", "tables/recipes", "tables/recipes/digits-lt"])
+def test_linked_tables_are_refused_and_nothing_outside_is_touched(
+    leaderboards: Path, tmp_path: Path, place: str
+) -> None:
+    """A folder of tables that is a link: the build would write to, and remove from, where it points."""
+    build_tables(leaderboards)
+    outside = tmp_path / "outside"
+    (leaderboards / place).rename(outside)
+    (outside / "thesis.md").write_text("years of work")
+    (leaderboards / place).symlink_to(outside)
+    before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+    shutil.rmtree(leaderboards / "records/digits-lt/coral")
+    for work in (build_tables, check_tables):
+        with pytest.raises(StorageError, match="is a symbolic link"):
+            work(leaderboards)
+    assert {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["../../thesis.md", "/etc/hostname", "recipes/../../thesis.md", "a\\b"])
+def test_a_list_of_generated_files_cannot_name_others(leaderboards: Path, name: str) -> None:
+    build_tables(leaderboards)
+    (leaderboards.parent / "thesis.md").write_text("years of work")
+    (leaderboards / "tables/.generated").write_text(f"{name}\n")
+    with pytest.raises(StorageError, match="outside of its folder"):
+        build_tables(leaderboards)
+    assert (leaderboards.parent / "thesis.md").exists()
+
+
+@pytest.mark.parametrize("place", ["verifications", "verifications/digits-lt", "verifications/digits-lt/coral"])
+def test_linked_verifications_do_not_count(leaderboards: Path, tmp_path: Path, place: str) -> None:
+    (leaderboards / place).rename(tmp_path / "mine")
+    (leaderboards / place).symlink_to(tmp_path / "mine")
+    left_out: list[str] = []
+    render(leaderboards, left_out=left_out)
+    assert left_out
+    assert all("is a symbolic link" in line for line in left_out)
 
 
 def test_two_submissions_do_not_share_samples_or_names(leaderboards: Path) -> None:

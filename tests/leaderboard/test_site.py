@@ -160,9 +160,17 @@ def test_a_folder_of_somebody_else_is_left_alone(leaderboards: Path, tmp_path: P
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
     arguments[2] = tmp_path / "site"
     assert command(monkeypatch, capsys, *arguments)[0] == 0
+    marker = tmp_path / "site" / ".ltgen-bench-site"
     (tmp_path / "site" / "old.html").touch()
+    (tmp_path / "site" / "CNAME").write_text("bench.example")
+    marker.write_text(marker.read_text() + "old.html\n")
     assert command(monkeypatch, capsys, *arguments)[0] == 0  # its own earlier site is replaced
     assert not (tmp_path / "site" / "old.html").exists()
+    assert (tmp_path / "site" / "CNAME").read_text() == "bench.example"
+    (tmp_path / "site" / "assets").rename(tmp_path / "assets")
+    (tmp_path / "site" / "assets").symlink_to(tmp_path / "assets")
+    assert "is a symbolic link" in refused(monkeypatch, capsys, *arguments)
+    assert (tmp_path / "assets" / "style.css").exists()
     arguments[2] = tmp_path / "thesis.tex"
     assert "is a file" in refused(monkeypatch, capsys, *arguments)
 

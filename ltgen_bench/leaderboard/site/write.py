@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ltgen_bench.core.choices import Level
 from ltgen_bench.core.errors import StorageError
+from ltgen_bench.core.generated import check_no_links, list_text, remove_listed
 from ltgen_bench.core.storage import storage_errors, write_text
 from ltgen_bench.core.version import __version__
 from ltgen_bench.leaderboard.collect import Board, boards, read_entries
@@ -26,32 +27,39 @@ from ltgen_bench.leaderboard.site.pages import board_context, published_context,
 from ltgen_bench.leaderboard.tables import board_csv, board_latex
 
 ASSETS = ("style.css", "site.js", "tablesort.min.js", "tablesort.number.min.js", "tablesort.LICENCE.txt")
-MARKER = ".ltgen-bench-site"  # a folder without it is somebody else's and is not emptied
+MARKER = ".ltgen-bench-site"  # lists the site's files; a folder without it is somebody else's
 
 
-def write_site(leaderboards: Path, out: Path, data_root: Path = Path("data")) -> int:
+def write_site(leaderboards: Path, out: Path, data_root: Path = Path("data"), left_out: list[str] | None = None) -> int:
     """Write the site of `leaderboards` to `out`, replacing an earlier one; returns the number of record pages.
 
-    Raises StorageError when `out` holds other things, and whatever reading the records raises.
+    `left_out` is filled as `read_entries` says. Raises StorageError when `out` holds other things, and whatever reading
+    the records raises.
     """
-    all_boards = boards(read_entries(leaderboards, data_root), leaderboards)
+    all_boards = boards(read_entries(leaderboards, data_root, left_out), leaderboards)
     publications = read_published(leaderboards / "published")
     out = out.resolve()
     _check_replaceable(out)
     # elsewhere first: where something fails, the earlier site is still whole
     with storage_errors(out), tempfile.TemporaryDirectory() as draft:
         pages = _write(Path(draft) / "site", all_boards, publications)
-        out.mkdir(parents=True, exist_ok=True)
-        for old in out.iterdir():
-            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
-        for new in (Path(draft) / "site").iterdir():
-            shutil.move(new, out / new.name)
+        _replace(Path(draft) / "site", out)
     return pages
+
+
+def _replace(made: Path, out: Path) -> None:
+    """Put the files of a site in the place of an earlier one's; whatever else is there (a CNAME, say) stays."""
+    names = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
+    out.mkdir(parents=True, exist_ok=True)
+    remove_listed(out, out / MARKER, names)
+    for name in names:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made / name, out / name)
+    write_text(out / MARKER, list_text(names))
 
 
 def _write(out: Path, all_boards: list[Board], publications: list[Publication]) -> int:
     (out / "assets").mkdir(parents=True)
-    (out / MARKER).write_text("made by ltgen-bench leaderboard site; its next run replaces this folder\n")
     for name in ASSETS:
         (out / "assets" / name).write_bytes(files("ltgen_bench.leaderboard.site").joinpath("assets", name).read_bytes())
     contexts = sorted((board_context(board) for board in all_boards), key=_first)
@@ -134,3 +142,5 @@ def _check_replaceable(out: Path) -> None:
             raise StorageError(f"{out} is a file; give a folder for the site")
         if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
             raise StorageError(f"{out} is not empty and holds no earlier site; give another folder")
+        if out.is_dir():
+            check_no_links(out)

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ltgen_bench.core.errors import SamplesError, first_mistake
+from ltgen_bench.core.generated import check_real_folder
 from ltgen_bench.core.npz import npz_headers
 from ltgen_bench.core.storage import ARCHIVE_ERRORS, write_json
 from ltgen_bench.evaluation.record import CodePart, Counts, EnvironmentPart, Name, Record, Sha256
@@ -127,8 +128,9 @@ def verification_path(leaderboards: Path, submission: Submission, seed: int) -> 
     return leaderboards / "verifications" / submission.first.dataset.name / name / f"{seed}.json"
 
 
-def write_verification(path: Path, verification: Verification) -> None:
-    """Write a verification as JSON, atomically."""
+def write_verification(leaderboards: Path, path: Path, verification: Verification) -> None:
+    """Write a verification below `leaderboards` as JSON, atomically; raises StorageError where a link leads out."""
+    check_real_folder(path.parent, leaderboards)
     write_json(path, verification.model_dump(mode="json"))
 
 
@@ -155,6 +157,7 @@ def verified_seeds(leaderboards: Path, submission: Submission) -> dict[int, Veri
     found = {}
     for seed, record in submission.records.items():
         path = verification_path(leaderboards, submission, seed)
+        check_real_folder(path.parent, leaderboards)
         if not path.exists():
             continue
         verification = read_verification(path)

@@ -91,7 +91,7 @@ def verify_samples(
         code=code_state(),
     )
     path = verification_path(leaderboards, submission, seed)
-    write_verification(path, verification)
+    write_verification(leaderboards, path, verification)
     return path, verification
 
 
