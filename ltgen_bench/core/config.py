@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ltgen_bench.core.bounded import check_values, parse_toml, read_text_bounded
 from ltgen_bench.core.choices import Conditioning, ModelWeights, SamplerName
 from ltgen_bench.core.errors import ConfigError, did_you_mean, first_mistake
 from ltgen_bench.core.protocol import Protocol
@@ -231,20 +232,27 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         parts = key.strip().split(".")
         if not equals or not all(parts) or len(parts) > 2:
             raise ConfigError(f"--set wants section.key=value, as in --set training.steps=2000; got {override!r}")
-        try:
-            value = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
+        value = toml_value(text.strip(), f"--set {key.strip()}")
         layer = merge(layer, {parts[0]: {parts[1]: value}} if len(parts) == 2 else {parts[0]: value})
     return layer
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file as nested mappings; raises ConfigError with the place of a syntax error."""
+    path = Path(path)
+    return parse_toml(read_text_bounded(path, error=ConfigError), f"the configuration {path}", error=ConfigError)
+
+
+def toml_value(text: str, source: str) -> Any:
+    """A value as TOML writes it, and as a string where it is none; raises ConfigError for one beyond all use."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{source}: the value has too many digits, or is nested too deeply") from None
+    check_values(value, source, error=ConfigError)
+    return value
 
 
 def build(model: type[Section], values: Mapping[str, Any], where: str = "") -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 import tokenize
 import zipfile
 from pathlib import Path
@@ -13,29 +14,53 @@ import numpy as np
 from ltgen_bench.core.errors import SamplesError, first_line
 from ltgen_bench.core.storage import ARCHIVE_ERRORS
 
+_SUFFIX = ".npy"
+_MOST_ARRAYS = 64
+_MOST_NAME = 200
 MAX_ARRAY_BYTES = 16 << 30  # 50,000 images of 256 px are 10 GB
 
 
 def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and dtype of every array in an `.npz` without reading the data; raises SamplesError for any other file.
 
-    Object arrays are refused, and so are arrays whose stored size is not what their header says.
+    An archive holds arrays only, each once: a member without the suffix `.npy` would be read in the place of the array
+    whose header was checked, and of two with one name another one. Refused are also object arrays, and arrays whose
+    stored size is not what their header says.
     """
     headers = {}
     try:
+        _refuse_other_files(path)
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                if not entry.filename.endswith(".npy"):
-                    continue
+            for entry in _members(archive):
                 with archive.open(entry) as file:
                     shape, dtype = _read_header(file)
                     header_bytes = file.tell()
-                name = entry.filename.removesuffix(".npy")
+                name = entry.filename.removesuffix(_SUFFIX)
                 _check_stored(path, name, shape, dtype, entry.file_size - header_bytes)
                 headers[name] = (shape, dtype)
     except ARCHIVE_ERRORS as error:
         raise SamplesError(f"{path} is not a readable .npz file ({first_line(error)})") from error
     return headers
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    entries = archive.infolist()
+    if len(entries) > _MOST_ARRAYS:
+        raise ValueError(f"{len(entries)} members; at most {_MOST_ARRAYS} are read")
+    seen = set()
+    for entry in entries:
+        if not entry.filename.endswith(_SUFFIX) or len(entry.filename) > _MOST_NAME:
+            raise ValueError(f"it holds {ascii(entry.filename)[:60]}, which is no array")
+        if entry.filename in seen:
+            raise ValueError(f"it holds the array {ascii(entry.filename)[:60]} twice")
+        seen.add(entry.filename)
+    return entries
+
+
+def _refuse_other_files(path: Path) -> None:
+    """A pipe or a device would hang or never end."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise ValueError("no plain file")
 
 
 def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -62,12 +87,22 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read arrays whose headers were checked; raises SamplesError when the data is damaged."""
+    """Read arrays whose headers were checked; raises SamplesError when the data is damaged, or changed since."""
+    found = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except ARCHIVE_ERRORS as error:
+        _refuse_other_files(path)
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.filename: entry for entry in _members(archive)}
+            for name in names:
+                entry = entries[f"{name}{_SUFFIX}"]
+                with archive.open(entry) as file:
+                    shape, dtype = _read_header(file)
+                    _check_stored(path, name, shape, dtype, entry.file_size - file.tell())
+                with archive.open(entry) as file:
+                    found[name] = np.lib.format.read_array(file, allow_pickle=False)
+    except (KeyError, *ARCHIVE_ERRORS) as error:
         raise SamplesError(f"{path} is damaged ({first_line(error)})") from error
+    return found
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

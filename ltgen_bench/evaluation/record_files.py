@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from ltgen_bench.core.bounded import parse_json, read_text_bounded
 from ltgen_bench.core.errors import RecordError, first_mistake
 from ltgen_bench.core.storage import write_json
 from ltgen_bench.evaluation.contradictions import inconsistencies
@@ -24,26 +24,12 @@ def write_record(path: Path, record: Record) -> None:
 
 def read_record(path: Path) -> Record:
     """Read and validate a record; raises RecordError of one line with the place of the first mistake."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_RECORD_BYTES:
-            raise RecordError(f"{path} is larger than {MAX_RECORD_BYTES >> 20} MiB, which no record is")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} cannot be read: {error}") from error
-    return parse_record(text, str(path))
+    return parse_record(read_text_bounded(Path(path), error=RecordError, limit=MAX_RECORD_BYTES), str(path))
 
 
 def parse_record(text: str, source: str) -> Record:
     """Validate JSON text as a record; raises RecordError of one line."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON; a number that was not computed is null")
-
-    try:
-        value = json.loads(text, parse_constant=refuse, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{source} is not JSON: {str(error).splitlines()[0] or 'nested too deeply'}") from error
+    value = parse_json(text, source, error=RecordError)
     try:
         record = Record.model_validate(value)
     except ValidationError as error:
@@ -62,10 +48,3 @@ def record_schema() -> dict[str, Any]:
     """The JSON schema of a record."""
     schema: dict[str, Any] = Record.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("an object has the same key twice")
-    return value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ltgen_bench.core.errors import RecordError, first_line, first_mistake
+from ltgen_bench.core.bounded import parse_toml, read_text_bounded
+from ltgen_bench.core.errors import RecordError, first_mistake
 
 MetricKey = Literal["fid", "inception_score", "f8", "recall", "f1_8", "precision"]
 _Text = Annotated[str, Field(min_length=1, max_length=400)]
@@ -88,9 +88,8 @@ def read_published(folder: Path) -> list[Publication]:
 
 def _read(path: Path) -> Publication:
     try:
-        return Publication.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecordError(f"{path} cannot be read: {first_line(error)}") from error
+        text = read_text_bounded(path, error=RecordError)
+        return Publication.model_validate(parse_toml(text, str(path), error=RecordError))
     except ValidationError as error:
         mistake = first_mistake(error)
         raise RecordError(f"{path}: {mistake.place or 'file'}: {mistake.message}"[:500]) from None

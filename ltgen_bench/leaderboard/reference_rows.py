@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ltgen_bench.core.bounded import parse_json, read_text_bounded
 from ltgen_bench.core.errors import RecordError, first_mistake
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.core.seeding import derive_seed, labels_by_policy
@@ -89,12 +90,12 @@ def reference_rows_path(leaderboards: Path, dataset: str, protocol: str) -> Path
 
 def read_reference_rows(path: Path) -> ReferenceRows | None:
     """The committed rows, None where there are none; raises RecordError of one line for a file that is not one."""
-    if not path.is_file():
+    if not path.exists():
         return None
-    if path.stat().st_size > _MOST_BYTES:
-        raise RecordError(f"{path} is larger than {_MOST_BYTES:,} bytes")
+    text = read_text_bounded(path, error=RecordError, limit=_MOST_BYTES)
     try:
-        return ReferenceRows.model_validate_json(path.read_bytes())
+        parse_json(text, str(path), error=RecordError)  # limits that the schema does not know
+        return ReferenceRows.model_validate_json(text)
     except ValidationError as error:
         mistake = first_mistake(error)
         raise RecordError(f"{path}: {mistake.place or 'file'}: {mistake.message}") from None

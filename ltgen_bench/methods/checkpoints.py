@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ltgen_bench.core.bounded import parse_json
 from ltgen_bench.core.config import difference
 from ltgen_bench.core.errors import CheckpointError, StorageError, first_line
 from ltgen_bench.core.storage import atomic_path
@@ -100,11 +101,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             if header is None:
                 raise CheckpointError(f"{path} is a safetensors file of another program, not a checkpoint of this one")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        parsed = json.loads(header)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint ({first_line(error)}); truncated or not a checkpoint; delete it"
         ) from error
+    parsed = parse_json(header, f"{path}: its header", error=CheckpointError)
     if not isinstance(parsed, dict) or parsed.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has an unknown checkpoint format; it was written by another version")
     return parsed, tensors

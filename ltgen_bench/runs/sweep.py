@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltgen_bench.core.config import SamplingConfig, build
+from ltgen_bench.core.config import SamplingConfig, build, toml_value
 from ltgen_bench.core.devices import resolve_device
 from ltgen_bench.core.distributed import World
 from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
@@ -32,19 +31,12 @@ def parse_sweep(overrides: Sequence[str]) -> dict[str, list[Any]]:
         if not equals or section != "sampling" or name not in SamplingConfig.model_fields:
             known = [f"sampling.{field}" for field in SamplingConfig.model_fields]
             raise ConfigError(f"--set {override}: a sweep takes sampling keys; {did_you_mean(key.strip(), known)}")
-        found[name] = [_value(part.strip()) for part in text.split(",") if part.strip()]
+        found[name] = [toml_value(part.strip(), f"--set {key}") for part in text.split(",") if part.strip()]
         if not found[name]:
             raise ConfigError(f"--set {override} names no value; give some, as in {key}=0,0.5,1")
     if not found:
         raise ConfigError("a sweep needs --set sampling.KEY=VALUE,VALUE, as in --set sampling.guidance_scale=0,0.5,1")
     return found
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def test_dry_run_writes_nothing(cli: Cli, tmp_path: Path) -> None:
         (["run", "--device", "cuda:7"], "cuda"),
         (["run", "--device", "gpu"], "execution.device 'gpu' is not a device"),
         (["run", "--protocol", "cifar-50k"], "unknown protocol 'cifar-50k'"),
-        (["run", "--config", "absent.toml"], "cannot read the configuration absent.toml"),
+        (["run", "--config", "absent.toml"], "absent.toml cannot be read"),
         (["run", "--plugin", "absent.py"], "--plugin wants a Python file"),
         (["run", "--stepps", "3"], "No such option"),
         (["rnu"], "No such command 'rnu'"),

@@ -114,7 +114,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     with path.open("wb") as file:
         file.truncate(1 << 30)
-    with pytest.raises(RecordError, match="is larger than 16 MiB"):
+    with pytest.raises(RecordError, match="has more than the 16,777,216 bytes"):
         read_record(path)
 
 

@@ -82,7 +82,7 @@ def test_a_number_printed_twice_is_one_row() -> None:
         (("DDPM = [3.84]", "DDPM = [3.84, 1.0]"), "row 'DDPM' has 2 values for 1 columns"),
         (('columns = ["fid"]', 'columns = ["fud"]'), "input should be"),
         (("DDPM = [6.17, 9.43, 0.52]", "DDPM = [6.18, 9.43, 0.52]"), "two values of fid"),
-        (("[source]", "[source"), "cannot be read"),
+        (("[source]", "[source"), "Expected ']' at the end of a table declaration"),
     ],
 )
 def test_mistakes_get_one_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Annotated, Literal
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ltgen_bench.core.bounded import parse_toml
 from ltgen_bench.core.errors import first_mistake
 from ltgen_bench.leaderboard.exchange.fetch import MOST_BYTES, RemoteFile
 from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS, Declaration
@@ -94,10 +94,11 @@ class SubmissionMetadata(BaseModel):
 def parse_metadata(data: bytes, source: str) -> SubmissionMetadata:
     """Read `submission.toml`; raises SubmissionError of one line."""
     try:
-        value = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        line = str(error).splitlines()[0] if str(error) else "nested too deeply"
-        raise SubmissionError(f"{source} is not TOML: {printable(line)[:200]}") from None
+        value = parse_toml(data.decode("utf-8"), source, error=SubmissionError)
+    except UnicodeDecodeError:
+        raise SubmissionError(f"{source} is not UTF-8 text") from None
+    except SubmissionError as error:
+        raise SubmissionError(f"{source} is not TOML: {printable(str(error))[:300]}") from None
     return make_metadata(value, source)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ltgen_bench.core.bounded import read_bounded
 from ltgen_bench.core.errors import RecordError
 from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES
 from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS
@@ -154,17 +155,7 @@ def size_limit(name: str) -> int | None:
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """A plain file's bytes; a link, a pipe or a file above `limit` bytes is refused without being read."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would otherwise block for ever
-    except OSError as error:
-        raise SubmissionError(f"{path} cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise SubmissionError(f"{path} is not a plain file")
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise SubmissionError(f"{path} has more than the {limit:,} bytes that are allowed")
-    return data
+    return read_bounded(path, error=SubmissionError, limit=limit, follow_links=False)
 
 
 def check_picture(data: bytes, source: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ltgen_bench.core.bounded import parse_toml, read_text_bounded
 from ltgen_bench.core.config import RunConfig, keys, merge, parse_overrides
 from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean, first_mistake
 from ltgen_bench.datasets import dataset_names, named_options
@@ -97,21 +97,14 @@ def read_suite(name_or_file: str) -> Suite:
             hint = did_you_mean(name_or_file, suite_names())
             raise UnknownNameError(f"unknown suite {name_or_file!r}; {hint}; a file's name ends in .toml")
         path = _DATA / f"{name_or_file}.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the suite {path}: {error}") from error
-    return parse_suite(text, path)
+    return parse_suite(read_text_bounded(path, error=ConfigError), path)
 
 
 def parse_suite(text: str, path: Path) -> Suite:
     """A suite from TOML; raises ConfigError that names file and line."""
     if not _NAME.fullmatch(path.stem):
         raise ConfigError(f"{path}: a suite is called by its file, in small letters, digits, '-', '_' and '.'")
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    values = parse_toml(text, str(path), error=ConfigError)
     whole = _checked(SuiteFile, values, text, path)
     grids = [_checked(Grid, _row(values, row), text, path) for row in whole.rows] or [whole]
     cells: dict[str, RunCell] = {}
