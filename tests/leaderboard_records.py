@@ -15,6 +15,7 @@ import pytest
 
 from ltgen_bench.cli import main
 from ltgen_bench.core.config import DatasetConfig
+from ltgen_bench.core.plain_text import printable
 from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.seeding import uniform_labels
 from ltgen_bench.core.storage import sha256_bytes, sha256_json
@@ -23,7 +24,6 @@ from ltgen_bench.evaluation.parts import dataset_part
 from ltgen_bench.features.info import BUILTIN
 from ltgen_bench.leaderboard.submission import DECLARATION, SubmissionMetadata, validate_submission
 from ltgen_bench.leaderboard.submission.tolerance import table_values
-from ltgen_bench.leaderboard.submission.untrusted import printable
 from ltgen_bench.leaderboard.submission.verification import Verification, verification_path, write_verification
 from ltgen_bench.runs.resolve import resolve
 

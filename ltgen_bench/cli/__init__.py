@@ -26,6 +26,7 @@ from ltgen_bench.cli import (
     verify,
 )
 from ltgen_bench.core.errors import UserError
+from ltgen_bench.core.plain_text import printable
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
@@ -88,6 +89,6 @@ def main() -> None:
 
 
 def _fail(message: str) -> int:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))  # it may quote a file's name or content
     print(f"error: {line}", file=sys.stderr)
     return 2

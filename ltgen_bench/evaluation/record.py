@@ -9,16 +9,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ltgen_bench.core.choices import Group
+from ltgen_bench.core.plain_text import is_hidden
 from ltgen_bench.core.protocol import Protocol
 
 SCHEMA_VERSION = 1
 MAX_CLASSES = 20_000
 
-Text = Annotated[str, Field(max_length=2000)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+def _without_controls(text: str) -> str:
+    """What a terminal would obey has no place in a record."""
+    if any(is_hidden(character) for character in text):
+        raise ValueError("holds an invisible or control character")
+    return text
+
+
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_without_controls)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_controls)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{10,64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from ltgen_bench.core.choices import Level
 from ltgen_bench.core.errors import UserError
+from ltgen_bench.core.plain_text import shown, skeleton
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.leaderboard.factors import is_control
 from ltgen_bench.leaderboard.reference_rows import ReferenceRow, read_reference_rows, reference_rows_path
 from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
 from ltgen_bench.leaderboard.submission.levels import RANKED_FROM, level_of
-from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME, shown
+from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME
 from ltgen_bench.leaderboard.submission.verification import Verification, verified_seeds
 
 LABELS_BOUND = 0.2  # full transfer on digits, half of whose labels are wrong, has .44; permuted labels have 0
@@ -192,11 +193,13 @@ def _without_duplicates(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
         path, first = entry.submission.path, entry.submission.first
         # the same run may stand under two protocols that ask for the same samples
         measured = [(record.protocol_hash, record.samples.sha256) for record in entry.records.values()]
-        key = (first.dataset.name, first.protocol.name, entry.method.casefold())
+        key = (first.dataset.name, first.protocol.name, skeleton(entry.method))
         if other := next((samples[one] for one in measured if one in samples), None):
             problems.append(f"{path} and {other} measured the same samples")
         elif key in names:
-            problems.append(f"{path} and {names[key]} are both called {shown(entry.method)}; give one another name")
+            problems.append(
+                f"{path} and {names[key]} are both called {shown(entry.method)}, or look like it; give one another name"
+            )
         else:
             samples |= dict.fromkeys(measured, path)
             names[key] = path

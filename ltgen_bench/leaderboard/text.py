@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ltgen_bench.leaderboard.submission.untrusted import printable
+from ltgen_bench.core.plain_text import printable
 
 _MARKDOWN = {
     "&": "&amp;",
@@ -38,6 +38,8 @@ _LATEX = {
 }
 
 
+# What Markdown renderers make a link of without being asked: the last character is written as a number.
+_LINK_BY_ITSELF = re.compile(r"(?i)(?:https?|ftp|mailto|xmpp):|www\.")
 _FORMULA = re.compile(r"[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
@@ -47,8 +49,9 @@ def csv(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text as it reads, in a Markdown line or table cell: no markup, no HTML, no second line."""
-    return "".join(_MARKDOWN.get(character, character) for character in printable(text))
+    """Text as it reads, in a Markdown line or table cell: no markup, no HTML, no second line, no link of itself."""
+    escaped = "".join(_MARKDOWN.get(character, character) for character in printable(text))
+    return _LINK_BY_ITSELF.sub(lambda found: found[0][:-1] + f"&#{ord(found[0][-1])};", escaped)
 
 
 def latex(text: str) -> str:

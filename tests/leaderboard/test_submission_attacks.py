@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from leaderboard_records import change, make_record, picture, refused, set_value, write_submission, write_sums
 
+from ltgen_bench.core.plain_text import printable, text_problem
 from ltgen_bench.evaluation.samples import Samples, write_samples
 from ltgen_bench.leaderboard.submission import validate_record, validate_submission
-from ltgen_bench.leaderboard.submission.untrusted import printable, text_problem
 
 
 @pytest.fixture

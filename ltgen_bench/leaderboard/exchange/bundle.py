@@ -14,12 +14,13 @@ from pathlib import Path
 
 from ltgen_bench.core.config import RunConfig, build, read_toml
 from ltgen_bench.core.errors import DataError, MissingFileError
+from ltgen_bench.core.plain_text import shown
 from ltgen_bench.core.storage import sha256_file, storage_errors, write_text
 from ltgen_bench.evaluation.feature_files import write_statistics
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES, read_record
 from ltgen_bench.leaderboard.exchange.model_card import model_card
-from ltgen_bench.leaderboard.submission.untrusted import CHECKSUMS, SubmissionError, check_json, read_bytes, shown
+from ltgen_bench.leaderboard.submission.untrusted import CHECKSUMS, SubmissionError, check_json, read_bytes
 from ltgen_bench.leaderboard.submission.validate import validate_record
 from ltgen_bench.leaderboard.submission.verification import read_untrusted_samples
 from ltgen_bench.metrics import GaussianStatistics

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ltgen_bench.core.config import DatasetConfig, build
 from ltgen_bench.core.errors import MissingFileError, UserError
+from ltgen_bench.core.plain_text import shown
 from ltgen_bench.datasets import Dataset, dataset_names, load_dataset, named_options
 from ltgen_bench.datasets.unseen import unseen_reference
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.features.catalogue import extractor_info
 from ltgen_bench.features.info import distance_label
-from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, shown
+from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 
 
 @functools.lru_cache(maxsize=8)

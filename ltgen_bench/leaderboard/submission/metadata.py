@@ -9,15 +9,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ltgen_bench.core.bounded import parse_toml
 from ltgen_bench.core.errors import first_mistake
+from ltgen_bench.core.plain_text import printable, shown, text_problem, title_problem
 from ltgen_bench.leaderboard.exchange.fetch import MOST_BYTES, RemoteFile
 from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS, Declaration
-from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, printable, shown, text_problem
+from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 
 
 def _plain(text: str) -> str:
     if problem := text_problem(text, markup=False):
         raise ValueError(problem)
     return text
+
+
+def _title(text: str) -> str:
+    if problem := title_problem(text):
+        raise ValueError(problem)
+    return _plain(text)
 
 
 def _url(text: str) -> str:
@@ -36,7 +43,7 @@ def _remote(text: str) -> str:
     return text
 
 
-Title = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_plain)]
+Title = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_title)]
 Line = Annotated[str, Field(max_length=400), AfterValidator(_plain)]
 Url = Annotated[str, Field(max_length=300), AfterValidator(_url)]
 SeedName = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,11})$")]

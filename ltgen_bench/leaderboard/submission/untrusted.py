@@ -11,20 +11,19 @@ import math
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ltgen_bench.core.bounded import read_bounded
 from ltgen_bench.core.errors import RecordError
+from ltgen_bench.core.plain_text import printable, shown, text_problem
 from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES
 from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS
 
 MAX_FILES = 2 * MOST_SEEDS + 2  # a record and a picture each, and two more
-MAX_TEXT = 2000  # characters of any string in a record
 MAX_KEY = 200
-MAX_DEPTH = 24
+MAX_RECORD_DEPTH = 24
 MAX_PICTURE_SIDE = 4096  # pixels
 
 METADATA, CHECKSUMS = "submission.toml", "SHA256SUMS"
@@ -32,41 +31,9 @@ RECORD_NAME = re.compile(r"(0|[1-9][0-9]{0,11})\.json")
 PICTURE_NAME = re.compile(r"(0|[1-9][0-9]{0,11})\.png")
 FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
-# Markup of Markdown, HTML and LaTeX, which names have no use for. Pages escape it as well: a second door.
-_MARKUP = frozenset('<>|`\\$"^{}')
-
 
 class SubmissionError(RecordError):
     """A submission that cannot be accepted; one line says what is wrong and where."""
-
-
-def shown(text: object, length: int = 60) -> str:
-    """Text from outside for a message: quoted, in ASCII, without control characters, cut to `length`."""
-    quoted = ascii(str(text)[: length + 1])
-    return quoted if len(str(text)) <= length else f"{quoted[:length]}...'"
-
-
-def printable(line: str) -> str:
-    """A message that may hold text from outside, with everything that is not printable spelled out, on one line."""
-    return "".join(c if c == " " or not _is_hidden(c) else ascii(c)[1:-1] for c in line)
-
-
-def text_problem(text: str, *, markup: bool = True, limit: int = MAX_TEXT) -> str | None:
-    """Why `text` is refused, None when it is fine. Refused: too long, control or direction characters, markup."""
-    if len(text) > limit:
-        return f"has {len(text):,} characters; at most {limit:,} are allowed"
-    for character in text:
-        if _is_hidden(character):
-            name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
-            return f"holds the invisible or control character {name} (U+{ord(character):04X})"
-        if not markup and character in _MARKUP:
-            return f"holds {character!r}, which names and titles have no use for"
-    return None
-
-
-def _is_hidden(character: str) -> bool:
-    # controls, direction marks and other format characters, lone surrogates, private use, unassigned, separators
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def check_json(data: bytes, source: str) -> None:
@@ -96,8 +63,8 @@ def _walk(value: Any, source: str) -> Iterator[tuple[str, str | float]]:
         if isinstance(item, (str, float)):
             yield place, item
         elif isinstance(item, (dict, list)):
-            if depth >= MAX_DEPTH:
-                raise SubmissionError(f"{source}: is nested more than {MAX_DEPTH} deep")
+            if depth >= MAX_RECORD_DEPTH:
+                raise SubmissionError(f"{source}: is nested more than {MAX_RECORD_DEPTH} deep")
             if isinstance(item, dict):
                 for key in item:
                     if problem := text_problem(key, limit=MAX_KEY):

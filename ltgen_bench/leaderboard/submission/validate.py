@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltgen_bench.core.errors import RecordError
+from ltgen_bench.core.plain_text import printable, shown, text_problem, title_problem
 from ltgen_bench.core.storage import sha256_bytes
 from ltgen_bench.evaluation.contradictions import contradictions
 from ltgen_bench.evaluation.record import Record
@@ -21,12 +22,9 @@ from ltgen_bench.leaderboard.submission.untrusted import (
     SubmissionError,
     check_json,
     check_picture,
-    printable,
     read_bytes,
     scan_folder,
-    shown,
     size_limit,
-    text_problem,
 )
 
 
@@ -59,6 +57,9 @@ def validate_record(data: bytes, source: str) -> Record:
         raise SubmissionError(printable(str(error))[:600]) from None
     for name in ("name", "title", "paper"):
         if problem := text_problem(getattr(record.method, name), markup=False):
+            raise SubmissionError(f"{source}: method.{name} {problem}")
+    for name in ("name", "title"):
+        if (value := getattr(record.method, name)) and (problem := title_problem(value)):
             raise SubmissionError(f"{source}: method.{name} {problem}")
     for problem in contradictions(record):
         raise SubmissionError(f"{source}: {printable(problem)}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltgen_bench.core.devices import measuring_device, resolve_device
+from ltgen_bench.core.plain_text import text_problem
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.datasets import Dataset
 from ltgen_bench.evaluation.authenticity import seeds_alike
@@ -21,7 +22,7 @@ from ltgen_bench.leaderboard.submission.real_images import MOST_COPIES, referenc
 from ltgen_bench.leaderboard.submission.redraw import REDRAWN_ROWS, redraw_rows
 from ltgen_bench.leaderboard.submission.retrain import trained_again
 from ltgen_bench.leaderboard.submission.tolerance import class_disagreements, disagreements, metric_values
-from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, text_problem
+from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 from ltgen_bench.leaderboard.submission.validate import Submission
 from ltgen_bench.leaderboard.submission.verification import (
     PrivateHalf,
