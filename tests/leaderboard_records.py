@@ -27,6 +27,7 @@ from ltgen_bench.leaderboard.submission.tolerance import table_values
 from ltgen_bench.leaderboard.submission.verification import Verification, verification_path, write_verification
 from ltgen_bench.runs.resolve import resolve
 
+METHODS = {"ddpm": (5.6, 0.10), "cbdm": (5.2, 0.12), "t2h": (5.25, 0.10), "coral": (4.7, 0.08)}
 PROTOCOL = PROTOCOLS["digits-1k.v1"]
 DATA_ROOT = Path("/nonexistent/data")  # the digits are embedded
 
@@ -61,6 +62,7 @@ def make_record(method: str = "ddpm", seed: int = 0, fid: float = 5.0, title: st
         "fid_floor": draw.random(classes).tolist(),
         "recall": (0.9 - 0.05 * np.arange(classes)).tolist(),
         "label_accuracy": (np.diag(confusion) / counts).tolist(),
+        **{key: draw.uniform(0.6, 0.9, classes).tolist() for key in ("precision", "density", "coverage")},
     }
     groups, shares = {}, {}
     for position, (name, members) in enumerate(dataset["groups"].items()):
@@ -76,6 +78,7 @@ def make_record(method: str = "ddpm", seed: int = 0, fid: float = 5.0, title: st
         }
         group |= {"precision": float(draw.uniform(0.8, 0.9)), "density": float(draw.uniform(0.8, 1.1))}
         group |= {"recall": float(draw.uniform(0.5, 0.7)), "coverage": float(draw.uniform(0.6, 0.8))}
+        group |= {key: float(draw.uniform(0.8, 0.9)) for key in ("f8", "f1_8")}
         groups[name] = group
     for key, weight in (
         ("precision", "n_generated"),
@@ -85,6 +88,11 @@ def make_record(method: str = "ddpm", seed: int = 0, fid: float = 5.0, title: st
     ):
         shares[key] = sum(g[weight] * g[key] for g in groups.values()) / sum(g[weight] for g in groups.values())
     gap = {key: groups["few"][key] - groups["many"][key] for key in ("fid", "recall", "mean_class_fid")}
+    numbers = {
+        "fid": fid, "inception_score": 9.0 - fid / 10, "f8": 0.97 - fid / 100, "f1_8": 0.96 - fid / 100, **shares,
+        "label_accuracy": float(confusion.trace() / total),
+    }  # fmt: skip
+    copied = {key: np.round(draw.uniform(0, 0.02, classes), 3) for key in ("features", "pixels")}
     info = BUILTIN["digits-cnn"]
     extractor = {
         "name": info.name, "version": 1, "dim": info.dim, "weights_sha256": info.sha256, "precision": "fp32",
@@ -100,6 +108,7 @@ def make_record(method: str = "ddpm", seed: int = 0, fid: float = 5.0, title: st
             "config": config,
             "config_hash": None if config is None else sha256_json(config)[:10],
             "facts": {"network_parameters": 702_625},
+            "code_sha256": None if config is None or method in METHODS else "0" * 64,
         },
         "dataset": dataset,
         "protocol": PROTOCOL.model_dump(mode="json"),
@@ -122,14 +131,19 @@ def make_record(method: str = "ddpm", seed: int = 0, fid: float = 5.0, title: st
         },
         "extractors": {"features": extractor, "manifold": extractor},
         "metrics": {
-            "fid": fid, "fid_infinity": None, "kid": fid / 100, "kid_std": 0.01,
-            "inception_score": 9.0 - fid / 10, "inception_score_std": 0.1,
-            "f8": 0.97 - fid / 100, "f1_8": 0.96 - fid / 100, **shares,
-            "label_accuracy": float(confusion.trace() / total),
+            **numbers, "fid_infinity": None, "kid": fid / 100, "kid_std": 0.01, "inception_score_std": 0.1,
             "per_class": per_class, "groups": groups, "head_tail_gap": gap, "confusion": confusion.tolist(),
-            "confidence": {"fid": {"low": fid - 0.2, "high": fid + 0.2, "level": 0.95, "method": "jackknife"}},
+            "confidence": {
+                key: {"low": v - min(0.2, v), "high": v + min(0.2, v), "level": 0.95, "method": "made up"}
+                for key, v in numbers.items()
+            },
             "memorisation": {
-                "features": {"fraction": 0.01, "closest_pairs": [[1, 2], [3, 4]]}, "pixels": {"fraction": 0.002},
+                space: {
+                    "fraction": float((shares_of_copies * counts).sum() / total), "median_distance": 1.0,
+                    "threshold_quantile": 0.01, "per_class": shares_of_copies.tolist(),
+                    "closest_pairs": [[1, 2], [3, 4]],
+                }
+                for space, shares_of_copies in copied.items()
             },
             "notes": {},
         },
@@ -222,9 +236,6 @@ def picture(width: int = 360, height: int = 300) -> bytes:
     noise = np.random.default_rng(0).integers(0, 255, (height // 12, width // 12), dtype=np.uint8)
     Image.fromarray(noise).resize((width, height), Image.Resampling.NEAREST).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-METHODS = {"ddpm": (5.6, 0.10), "cbdm": (5.2, 0.12), "t2h": (5.25, 0.10), "coral": (4.7, 0.08)}
 
 
 def write_leaderboard(root: Path, seeds: int = 3) -> Path:

@@ -132,7 +132,7 @@ class ExtractorPart(Part):
 class GroupMetrics(BaseModel):
     """Metrics over the classes of one group; further keys are numbers or null."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=True)
 
     __pydantic_extra__: dict[str, Count | Number | None]
     classes: Annotated[list[Count], Field(max_length=MAX_CLASSES)]
@@ -146,7 +146,7 @@ class GroupMetrics(BaseModel):
 class PerClassMetrics(BaseModel):
     """Lists with one entry a class."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=True)
 
     __pydantic_extra__: dict[str, PerClass]
     n_generated: Counts

@@ -207,7 +207,7 @@ def test_many_suspected_copies_are_said(leaderboards: Path) -> None:
         change(
             leaderboards / "records/digits-lt/coral",
             seed,
-            lambda r: r["metrics"]["memorisation"]["pixels"].update(fraction=0.25),
+            lambda r: r["metrics"]["memorisation"]["pixels"].update(fraction=0.25, per_class=[0.25] * 10),
         )
     assert "**25% of the samples are suspected copies of training images**" in render(leaderboards)[TABLE]
 

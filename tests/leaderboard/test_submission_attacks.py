@@ -134,7 +134,7 @@ def test_a_claim_of_a_billion_samples_allocates_nothing(folder: Path) -> None:
     counts = [10**9] * 10
     record["samples"] |= {"count": 10**10, "class_counts": counts}
     record["metrics"]["per_class"]["n_generated"] = counts
-    record["metrics"] |= {"confusion": None, "groups": {}, "head_tail_gap": {}}
+    record["metrics"] |= {"confusion": None, "groups": {}, "head_tail_gap": {}, "memorisation": None}
     assert validate_record(json.dumps(record).encode(), "x").samples.count == 10**10  # consistent, and measured cheaply
 
 

@@ -76,7 +76,7 @@ DERIVED = [
     (_shift("samples", "network_evaluations", by=1), "network_evaluations is not the sampler's 25"),
     (set_value("samples", "sampler", "steps", value=50), "samples.sampler is not the configured one"),
     (set_value("method", "name", value="cbdm"), "method.name is not that of method.config"),
-    (set_value("metrics", "groups", "few", "mean_class_coverage", value=1.0), "has no list in metrics.per_class"),
+    (set_value("metrics", "groups", "few", "mean_class_kid", value=1.0), "has no list in metrics.per_class"),
     (set_value("metrics", "groups", "few", "fid", value=-100.0), "groups.few.fid is not within 0 ... 1e+100"),
     (set_value("metrics", "groups", "few", "recall", value=7.0), "groups.few.recall is not within 0 ... 1"),
     (set_value("metrics", "groups", "few", "fid", value=1e308), "metrics.groups.few.fid"),
@@ -86,13 +86,172 @@ DERIVED = [
     (set_value("metrics", "fid", value=1e300), "metrics.fid"),
     *(
         (set_value("metrics", "memorisation", value=value), "metrics.memorisation lacks features or pixels")
-        for value in (None, {}, {"features": {"fraction": 0.01}})
+        for value in (None, {})
     ),
     *(
         (set_value("metrics", "memorisation", "features", value=value), "metrics.memorisation is not one of")
         for value in (5, {"fraction": "abc"}, {"fraction": -3}, {"fraction": True})
     ),
 ]
+
+
+def drop(*path: object) -> Callable[[dict], None]:
+    def edit(record: dict) -> None:
+        for key in path[:-1]:
+            record = record[key]  # type: ignore[index]
+        del record[path[-1]]
+
+    return edit
+
+
+def together(*edits: Callable[[dict], None]) -> Callable[[dict], None]:
+    def edit(record: dict) -> None:
+        for each in edits:
+            each(record)
+
+    return edit
+
+
+def configured(*path: object, value: object) -> Callable[[dict], None]:
+    """Another configuration, with its hash made to fit."""
+
+    def edit(record: dict) -> None:
+        set_value("method", "config", *path, value=value)(record)
+        record["method"]["config_hash"] = sha256_json(record["method"]["config"])[:10]
+
+    return edit
+
+
+def zero_copies(record: dict) -> None:
+    record["metrics"]["memorisation"]["features"]["fraction"] = 0.0
+
+
+HALF = 2.5
+no_gap = set_value("metrics", "head_tail_gap", value={})
+INCOMPLETE = {
+    "accuracy without its table": (
+        set_value("metrics", "confusion", value=None),
+        "metrics.confusion is missing",
+    ),
+    "no groups": (together(no_gap, set_value("metrics", "groups", value={})), "metrics.groups.many is missing"),
+    "a group left out": (together(no_gap, drop("metrics", "groups", "few")), "metrics.groups.few is missing"),
+    "a group's number left out": (
+        together(no_gap, drop("metrics", "groups", "few", "fid")),
+        "metrics.groups.few.fid is missing",
+    ),
+    "a list left out": (drop("metrics", "per_class", "fid"), "has no list in metrics.per_class"),
+    "lists left out": (
+        together(no_gap, drop("metrics", "per_class", "recall")),
+        "metrics.per_class.recall is missing",
+    ),
+    "an unknown number of a group": (
+        set_value("metrics", "groups", "few", "fid_ours", value=0.1),
+        "has an unknown number 'fid_ours'",
+    ),
+    "an unknown list": (set_value("metrics", "per_class", "score", value=[1.0] * 10), "has an unknown list 'score'"),
+    "text for a number": (set_value("metrics", "groups", "few", "f8", value="0.9"), "metrics.groups.few.f8"),
+    "text in a list": (set_value("metrics", "per_class", "recall", value=["0.9"] * 10), "metrics.per_class.recall"),
+    "true for a number": (set_value("metrics", "groups", "few", "f8", value=True), "metrics.groups.few.f8"),
+    "half the distance, no interval": (
+        together(set_value("metrics", "fid", value=HALF), drop("metrics", "confidence", "fid")),
+        "metrics.confidence.fid is missing",
+    ),
+    "half the distance, a wide interval": (
+        together(
+            set_value("metrics", "fid", value=HALF),
+            set_value("metrics", "confidence", "fid", value={"low": 2.4, "high": 9.0, "level": 0.95, "method": "x"}),
+        ),
+        "metrics.fid is not in the middle of metrics.confidence.fid",
+    ),
+    "a score above the number of classes": (
+        together(
+            set_value("metrics", "inception_score", value=10.5),
+            set_value("metrics", "confidence", "inception_score", "high", value=11.0),
+        ),
+        "metrics.inception_score is above the number of classes of digits-cnn, 10",
+    ),
+    "an absurd deviation": (set_value("metrics", "kid_std", value=1e99), "metrics.kid_std is beyond"),
+    "no copies": (zero_copies, "metrics.memorisation.features.fraction is not the mean over the classes"),
+    "copies without their classes' shares": (
+        set_value("metrics", "memorisation", "features", value={"fraction": 0.0}),
+        "metrics.memorisation.features.median_distance is missing",
+    ),
+    "shares of copies that are none": (
+        set_value("metrics", "memorisation", "pixels", "per_class", value=[2.0] * 10),
+        "metrics.memorisation.pixels.per_class is not one share a class",
+    ),
+    "no training": (set_value("training", value=None), "training is null, and method.config says how"),
+    "no sampler": (set_value("samples", "sampler", value=None), "samples.sampler is null, and method.config says how"),
+    "one evaluation of the network": (
+        set_value("samples", "network_evaluations", value=1),
+        "samples.network_evaluations is not the sampler's",
+    ),
+    "steps in words": (configured("training", "steps", value="many"), "method.config.training.steps"),
+    "an unknown key": (configured("training", "speed", value=2), "unknown configuration key"),
+    "an unknown option of the method": (configured("method", "strength", value=2), "strength"),
+    "an option of another type": (configured("method", "weight", value="large"), "method.config.method.weight"),
+    "another seed": (configured("seed", value=7), "method.config has 'seed', which is no part"),
+    "a path to weights": (
+        configured("training", "init_from", value="/home/me/x.safetensors"),
+        "is a path; a record has",
+    ),
+    "an unknown method": (
+        together(set_value("method", "name", value="magic"), configured("method", "name", value="magic")),
+        "method 'magic' is not one of this package",
+    ),
+    "no configuration, but its hash": (
+        together(set_value("method", "config", value=None), set_value("training", value=None)),
+        "method.config_hash is set, and method.config is null",
+    ),
+    "no configuration, but a training": (
+        together(set_value("method", "config", value=None), set_value("method", "config_hash", value=None)),
+        "training is set, and method.config is null",
+    ),
+    "resized samples": (set_value("samples", "resized_from", value=16), "takes no resized samples"),
+    "unlabelled, with label accuracy": (
+        together(
+            set_value("samples", "labelled", value=False),
+            set_value("samples", "class_counts", value=[0] * 10),
+            set_value("metrics", "per_class", "n_generated", value=[0] * 10),
+        ),
+        "metrics.",
+    ),
+    "a commit that is neither clean nor not": (set_value("code", "clean", value=None), "code.clean says nothing"),
+    "clean without a commit": (set_value("code", "commit", value=None), "code.clean says nothing"),
+    "before the package": (set_value("timing", "created", value="1969-12-31T23:59:59Z"), "before this package was"),
+    "yesterday": (set_value("timing", "created", value="yesterday"), "is no time of the form"),
+    "the future": (set_value("timing", "created", value="2999-01-01T00:00:00Z"), "or in the future"),
+    "no time zone": (set_value("timing", "created", value="2026-05-01T12:00:00"), "is not in UTC"),
+    "markup for a time": (set_value("timing", "created", value="<b>now</b>"), "is no time of the form"),
+    "a title that hides something": (set_value("method", "title", value="CORAL\u3164"), "method.title"),
+    "a title of two spaces": (set_value("method", "title", value="CORAL  2"), "has spaces at an end"),
+    "escape in a note": (set_value("metrics", "notes", value={"fid": "\x1b[2J"}), "control character"),
+}
+
+
+@pytest.mark.parametrize(("edit", "message"), INCOMPLETE.values(), ids=INCOMPLETE)
+def test_what_a_protocol_computes_is_there_and_possible(folder: Path, edit, message: str) -> None:
+    change(folder, 0, edit)
+    with pytest.raises(SubmissionError) as refused:
+        validate_submission(folder)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        (set_value("code", "commit", value="1" * 40), "version of the code"),
+        (set_value("code", "version", value="0.2.0"), "version of the code"),
+        (set_value("method", "title", value="CORAL 2"), "title of the method"),
+        (set_value("method", "paper", value="Somebody, 2026"), "paper"),
+        (set_value("method", "facts", value={"network_parameters": 9}), "size of the model"),
+    ],
+)
+def test_seeds_of_one_submission_agree(folder: Path, edit, what: str) -> None:
+    change(folder, 1, edit)
+    with pytest.raises(SubmissionError, match=f"seeds 0 and 1 have another {what}"):
+        validate_submission(folder)
 
 
 @pytest.mark.parametrize(("edit", "message"), DERIVED)

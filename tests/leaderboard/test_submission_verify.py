@@ -138,7 +138,8 @@ def test_from_samples_to_verified(tmp_path: Path, monkeypatch, capsys, clean_cod
     # a better FID, with everything derivable and the checksums made to fit, is found out by measuring
     def better(record: dict) -> None:
         record["metrics"]["fid"] *= 0.9
-        record["metrics"]["confidence"].pop("fid")
+        interval = record["metrics"]["confidence"]["fid"]
+        interval |= {key: 0.9 * interval[key] for key in ("low", "high")}
 
     change(folder, 1, better)
     again = SimpleNamespace(
@@ -175,10 +176,10 @@ def test_what_is_not_in_the_table_is_measured_again_too(tmp_path: Path, clean_co
         values[8], values[9] = values[8] + values[9], 0.0
 
     def no_copies(record: dict) -> None:
-        record["metrics"]["memorisation"]["pixels"]["fraction"] = 0.9
+        record["metrics"]["memorisation"]["pixels"] |= {"fraction": 0.9, "per_class": [0.9] * 10}
 
     for edit, message in (
-        (no_confusion, "metrics.confusion is there in only one"),
+        (no_confusion, "metrics.confusion is missing"),
         (better_class, r"per_class\.kid\.8 is .* in the record"),
         (no_copies, "memorisation.pixels.fraction is 0.9 in the record"),
     ):

@@ -11,6 +11,7 @@ from ltgen_bench.core.storage import sha256_bytes
 from ltgen_bench.evaluation.contradictions import contradictions
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.record_files import parse_record
+from ltgen_bench.leaderboard.submission.completeness import gaps
 from ltgen_bench.leaderboard.submission.departures import dataset_of, departures, unchecked
 from ltgen_bench.leaderboard.submission.metadata import SubmissionMetadata, parse_metadata
 from ltgen_bench.leaderboard.submission.terms import SEEDS_WANTED
@@ -61,7 +62,7 @@ def validate_record(data: bytes, source: str) -> Record:
     for name in ("name", "title"):
         if (value := getattr(record.method, name)) and (problem := title_problem(value)):
             raise SubmissionError(f"{source}: method.{name} {problem}")
-    for problem in contradictions(record):
+    for problem in (*contradictions(record), *gaps(record)):
         raise SubmissionError(f"{source}: {printable(problem)}")
     return record
 
@@ -161,6 +162,11 @@ def _check_together(folder: Path, records: dict[int, Record]) -> None:
             ("method", first.method.name, record.method.name),
             ("configuration", first.method.config_hash, record.method.config_hash),
             ("extractors", first.extractors, record.extractors),
+            ("title of the method", first.method.title, record.method.title),
+            ("paper", first.method.paper, record.method.paper),
+            ("code of the method", first.method.code_sha256, record.method.code_sha256),
+            ("size of the model", first.method.facts, record.method.facts),
+            ("version of the code", first.code, record.code),
         ):
             if ours != theirs:
                 raise SubmissionError(f"{folder}: seeds {first_seed} and {seed} have another {name}")

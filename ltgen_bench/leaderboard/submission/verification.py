@@ -7,6 +7,7 @@ with the first changed digit, and every reader compares the numbers again.
 
 from __future__ import annotations
 
+import datetime
 import math
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ltgen_bench.core.bounded import parse_json
 from ltgen_bench.core.errors import SamplesError, first_mistake
 from ltgen_bench.core.generated import check_real_folder
 from ltgen_bench.core.npz import npz_headers
@@ -21,6 +23,7 @@ from ltgen_bench.core.plain_text import printable, text_problem
 from ltgen_bench.core.storage import ARCHIVE_ERRORS, write_json
 from ltgen_bench.evaluation.record import CodePart, Counts, EnvironmentPart, Name, Record, Sha256
 from ltgen_bench.evaluation.samples import Samples, read_samples
+from ltgen_bench.leaderboard.submission.completeness import code_problems, time_problem
 from ltgen_bench.leaderboard.submission.tolerance import disagreements
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError, check_json, read_bytes
 from ltgen_bench.leaderboard.submission.validate import Submission
@@ -134,14 +137,29 @@ def read_verification(path: Path) -> Verification:
     data = read_bytes(path, MAX_VERIFICATION_BYTES)
     check_json(data, str(path))
     try:
-        verification = Verification.model_validate_json(data)
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SubmissionError(f"{path} is not UTF-8 text") from None
+    parse_json(text, str(path), error=SubmissionError)  # no key twice
+    try:
+        verification = Verification.model_validate_json(text)
         if problem := text_problem(verification.verifier, markup=False):
             raise SubmissionError(f"{path}: verifier {problem}")
+        if problem := time_problem(verification.verified):
+            raise SubmissionError(f"{path}: verified {problem}")
+        for problem in code_problems(verification.code):
+            raise SubmissionError(f"{path}: {problem}")
         return verification
     except ValidationError as error:
         mistake = first_mistake(error)
         place, message = printable(mistake.place or "file"), printable(mistake.message)[:200]
         raise SubmissionError(f"{path}: {place}: {message}") from None
+
+
+def _precedes(verified: str, created: str) -> bool:
+    """Whether something was verified before it was there; a clock may be wrong by some minutes."""
+    times = [datetime.datetime.fromisoformat(text) for text in (verified, created)]
+    return times[0] < times[1] - datetime.timedelta(minutes=10)
 
 
 def verified_seeds(leaderboards: Path, submission: Submission) -> dict[int, Verification]:
@@ -164,6 +182,7 @@ def verified_seeds(leaderboards: Path, submission: Submission) -> dict[int, Veri
             and verification.picture_sha256 == submission.pictures.get(seed)
             and verification.code.clean is not False
             and not any(disagreements(record, verification.measured))
+            and not _precedes(verification.verified, record.timing.created)
         ):
             found[seed] = verification
     return found
