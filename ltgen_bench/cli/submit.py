@@ -94,6 +94,7 @@ def submit(
             f"{len(sources)} runs are given and {len(seeds)} seeds were run ({seeds_run}); "
             "the best of several is not accepted: give one run per seed"
         )
+    _refuse_what_verify_would(options, sources)
     runs = [
         measured_run(_measured(options, source, method_name, seed)) for source, seed in zip(sources, seeds, strict=True)
     ]
@@ -172,8 +173,6 @@ def _measured(options: Options, source: Path, method_name: str, seed: int) -> Pa
     from ltgen_bench.runs.external import evaluate_external
     from ltgen_bench.runs.resolve import resolve
 
-    if options.dataset is None:
-        raise ConfigError(f"which data set are the samples {source} of? give --dataset")
     if code_state().clean is False:
         raise ConfigError(f"{source} would be measured with changed code, which is not accepted; commit it first")
     loaded = read_samples(source)
@@ -183,6 +182,36 @@ def _measured(options: Options, source: Path, method_name: str, seed: int) -> Pa
         runs_dir=options.runs_dir, out=None,
     )  # fmt: skip
     return folder
+
+
+def _refuse_what_verify_would(options: Options, sources: list[Path]) -> None:
+    """Ask the samples that are here what `verify` will ask: better said to the submitter than to everybody."""
+    from ltgen_bench.core.devices import measuring_device, resolve_device
+    from ltgen_bench.evaluation.authenticity import seeds_alike
+    from ltgen_bench.evaluation.record_files import read_record
+    from ltgen_bench.evaluation.samples import Samples, read_samples
+    from ltgen_bench.leaderboard.submission import SubmissionError
+    from ltgen_bench.leaderboard.submission.departures import dataset_of
+    from ltgen_bench.leaderboard.submission.real_images import refuse_copies
+    from ltgen_bench.runs.resolve import resolve
+
+    device = str(measuring_device(resolve_device(options.device or "auto")))
+    found: dict[int, Samples] = {}
+    for position, source in enumerate(sources):
+        file = source if source.is_file() else source / "samples" / "samples.npz"
+        if not file.is_file():
+            continue  # a folder that `evaluate` wrote has the numbers only
+        if source.is_file():
+            if options.dataset is None:
+                raise ConfigError(f"which data set are the samples {source} of? give --dataset")
+            dataset, labelled = resolve(configuration_layers(options), options.data_root).dataset, True
+        else:
+            record = read_record(source / "record.json")
+            dataset, labelled = dataset_of(record.dataset.name, options.data_root), record.samples.labelled
+        found[position] = read_samples(file, labelled=labelled)
+        refuse_copies(found[position], dataset, str(file), device=device)
+    for one in seeds_alike(found, seed=0, device=device):
+        raise SubmissionError(f"{one.words} (counted as they are given, from 0)")
 
 
 def _report(submission: Submission, as_json: bool) -> None:

@@ -15,6 +15,8 @@ from ltgen_bench.metrics import FeatureArrays, GaussianStatistics, gaussian_stat
 
 ARRAYS = ("features", "labels", "probabilities", "manifold_features")
 STATISTICS = ("mu", "sigma", "n")
+_LARGEST = 1e30
+_ROUNDING = 1e-5  # of the largest eigenvalue: some tools write float32
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,22 @@ def read_reference(path: Path) -> Reference:
         raise SamplesError(f"{path}: 'n' is {count.dtype} {count.shape}; it is one integer, the number of images")
     try:
         statistics = GaussianStatistics(arrays["mu"], arrays["sigma"], None if count is None else int(count.item()))
+        _check_covariance(statistics)
     except SamplesError as error:
         raise SamplesError(f"{path}: {error}") from error
     return Reference(None, statistics)
+
+
+def _check_covariance(statistics: GaussianStatistics) -> None:
+    """A covariance has no negative eigenvalue but for rounding: with one, a distance would come out all the same."""
+    largest = float(np.abs(statistics.covariance).max())
+    if max(largest, float(np.abs(statistics.mean).max())) > _LARGEST:
+        raise SamplesError(f"statistics: values beyond {_LARGEST:g}, which no network gives")
+    eigenvalues = np.linalg.eigvalsh(statistics.covariance)
+    if eigenvalues[0] < -_ROUNDING * max(float(eigenvalues[-1]), 0.0) or (eigenvalues[-1] <= 0 and largest > 0):
+        raise SamplesError(
+            f"covariance: has the eigenvalue {eigenvalues[0]:.3g} beside {eigenvalues[-1]:.3g}; it is no covariance"
+        )
 
 
 def write_statistics(path: Path, statistics: GaussianStatistics) -> None:

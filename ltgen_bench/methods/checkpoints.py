@@ -86,6 +86,8 @@ def load_weights(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -
             raise CheckpointError(
                 f"{path}: {name!r} has the shape {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
             )
+        if own[name].dtype != tensors[name].dtype:
+            raise CheckpointError(f"{path}: {name!r} has the dtype {tensors[name].dtype}, not {own[name].dtype}")
         if not bool(torch.isfinite(tensors[name]).all()):
             raise CheckpointError(f"{path}: {name!r} has values that are not finite")
     module.load_state_dict(dict(tensors))

@@ -16,6 +16,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 # Rows looked at together when values are checked; keeps the temporary arrays of a check small.
+_LARGEST = 1e30
 _ROWS_PER_CHECK = 8192
 
 
@@ -39,10 +40,15 @@ def check_matrix(name: str, values: Any, *, rows: int | None = None, columns: in
     if columns is not None and array.shape[1] != columns:
         raise SamplesError(f"{name}: has {array.shape[1]} columns, expected {columns} as in the other set")
     for start in range(0, len(array), _ROWS_PER_CHECK):
-        finite = np.isfinite(array[start : start + _ROWS_PER_CHECK])
+        part = array[start : start + _ROWS_PER_CHECK]
+        finite = np.isfinite(part)
         if not finite.all():
             row = start + int(np.flatnonzero(~finite.all(axis=1))[0])
             raise SamplesError(f"{name}: row {row} holds NaN or infinity; every value must be finite")
+        if float(np.abs(part).max(initial=0)) > _LARGEST:
+            raise SamplesError(
+                f"{name}: values beyond {_LARGEST:g}, which no network gives: their squares lose all digits"
+            )
     return array
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from ltgen_bench.core.bounded import parse_json, read_text_bounded
 from ltgen_bench.core.config import RunConfig, build, difference, read_toml
 from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.storage import locked_folder, storage_errors, write_json, write_text
@@ -55,14 +56,14 @@ class RunFolder:
             write_text(self.config, config.to_toml())
         known = self.path / "dataset.json"
         if dataset_fingerprint is not None:
-            if known.exists() and json.loads(known.read_text()).get("fingerprint") != dataset_fingerprint:
+            if known.exists() and _written(known).get("fingerprint") != dataset_fingerprint:
                 raise ConfigError(
                     f"{self.path} holds a run on other images: the data set has changed since it began; "
                     "choose another --run-dir, or restore the images"
                 )
             write_json(known, {"name": config.dataset.name, "fingerprint": dataset_fingerprint})
         code = self.path / "method.json"
-        if code.exists() and json.loads(code.read_text()).get("sha256") != method_sha256:
+        if code.exists() and _written(code).get("sha256") != method_sha256:
             raise ConfigError(
                 f"{self.path} holds a run of another version of method {config.method['name']!r}: its code has changed "
                 "since; remove that folder, choose another --run-dir, or restore the code"
@@ -101,6 +102,14 @@ class RunFolder:
                 rows = [kept for kept in rows if not isinstance(kept.get("step"), int) or kept["step"] < step]
             rows.append(row)  # a method of somebody's own may log without steps
         return rows
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """What an earlier start wrote; raises ConfigError for a file that was damaged since."""
+    value = parse_json(read_text_bounded(path, error=ConfigError), str(path), error=ConfigError)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} is damaged; remove it, and the run goes on if nothing else has changed")
+    return value
 
 
 def run_path(runs_dir: Path, config: RunConfig, dataset_name: str) -> Path:

@@ -18,7 +18,7 @@ from ltgen_bench.evaluation.provenance import code_state, environment, now
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.samples import Samples
 from ltgen_bench.leaderboard.submission.departures import dataset_of
-from ltgen_bench.leaderboard.submission.real_images import MOST_COPIES, reference_copies
+from ltgen_bench.leaderboard.submission.real_images import refuse_copies
 from ltgen_bench.leaderboard.submission.redraw import REDRAWN_ROWS, redraw_rows
 from ltgen_bench.leaderboard.submission.retrain import trained_again
 from ltgen_bench.leaderboard.submission.tolerance import class_disagreements, disagreements, metric_values
@@ -66,7 +66,7 @@ def verify_samples(
     record = submission.records[seed]
     dataset = dataset_of(record.dataset.name, places.data_root)
     chosen = measuring_device(resolve_device(device))
-    _refuse_real_images(submission, seed, samples, dataset, str(chosen))
+    refuse_copies(samples, dataset, f"{submission.path}: seed {seed}", device=str(chosen))
     redrawn = None if weights is None else redraw_rows(record, samples, weights, dataset, resolve_device(device), draw)
     evaluator = Evaluator(places, chosen, batch_size, progress or Progress())
     evaluation = evaluator.measure(samples, dataset, record.protocol, secret=secrets.randbits(48))
@@ -110,15 +110,6 @@ def _private_half(
             f"(z = {found.z:.1f}): they were made from the public ones, no verification"
         )
     return PrivateHalf(**vars(found))
-
-
-def _refuse_real_images(submission: Submission, seed: int, samples: Samples, dataset: Dataset, device: str) -> None:
-    copies = reference_copies(samples.images, dataset, device=device)
-    if copies > MOST_COPIES * len(samples):
-        raise SubmissionError(
-            f"{submission.path}: seed {seed}: {copies:,} of {len(samples):,} samples are reference images outside of "
-            "the training set, which no model trained on it can have made: no verification"
-        )
 
 
 def _met(submission: Submission, seed: int, evaluation: Evaluation) -> dict[str, float | None]:
