@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ltgen_bench.core.devices import resolve_device
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights, refuse_unused_weights
-from ltgen_bench.features import download_weights, extractor_info
+from ltgen_bench.features import download_weights, extractor_info, load_extractor, weights_sha256
 from ltgen_bench.runs.resolve import ResolvedRun
 
 
@@ -14,7 +16,8 @@ def preflight(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progres
     """Make sure that everything a run needs is there; what is missing is downloaded where that is possible.
 
     Raises MissingFileError, one line that names every file that could not be had; DeviceError for the device,
-    ConfigError for weights that nothing would use. Without `evaluate` no weights are needed.
+    ConfigError for weights that nothing would use, CheckpointError for weights of somebody's own that do not fit.
+    Without `evaluate` no weights are needed.
     """
     resolve_device(resolved.config.execution.device)
     refuse_unused_weights(resolved.config.protocol, places)
@@ -37,3 +40,12 @@ def preflight(resolved: ResolvedRun, places: EvaluationPlaces, progress: Progres
         progress.say(f"note: {remark}")
     if problems:
         raise MissingFileError("; ".join(problems))
+    for name in resolved.config.protocol.extractors() if evaluate else ():
+        if (own := places.weights.get(name)) is not None and _are_other_weights(name, own, places):
+            # not a file that is known: whether it fits is said now, and not after the training
+            load_extractor(name, weights=own, weights_root=places.weights_root)
+
+
+def _are_other_weights(name: str, path: Path, places: EvaluationPlaces) -> bool:
+    found = weights_sha256(name, weights=path, weights_root=places.weights_root)
+    return found is None or found != extractor_info(name).sha256
