@@ -15,11 +15,15 @@ from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig
 class AmbientConfig(ContrastiveConfig):
     """The contrastive term's keys and the output that it compares."""
 
-    output: Literal["x0", "noise"] = "x0"  # the paper does not say which; it writes "the image space"
+    output: Literal["x0", "noise"] = "x0"
+    """What the loss compares: the predicted image or the predicted noise. The paper does not say which; it writes
+    "the image space"."""
 
 
 class AmbientContrastive(DDPM):
-    """DDPM + lambda(t) L_con on the network's output, flattened and normalised, without a projection head.
+    """DDPM that also separates classes in the space of images.
+
+    DDPM + lambda(t) L_con on the network's output, flattened and normalised, without a projection head.
 
     In the style of DiffROP (Yan et al. 2024), whose regulariser is a divergence between such outputs. The paper gives
     neither equation nor settings for its Table 4; this is the reading in which only the space differs from CORAL.

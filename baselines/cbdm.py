@@ -22,13 +22,20 @@ class CBDMConfig(VariantConfig):
     # The coefficient of t/T. The CORAL paper's Table 3 prints it as "tau_cb = tau / T": the tables' 1.0 (CelebA-5: 50)
     # is read as this number, because 1 is also the default of CBDM's code, where it stands in this place.
     tau: float = Field(1.0, ge=0)
-    gamma: float = Field(0.25, ge=0)  # weight of the commitment term, in which the other prediction moves
-    time_index: TimeIndex = "one"  # of t/T
-    prior: Literal["training", "uniform"] = "training"  # of y'; uniform when fine-tuning a trained DDPM
+    """Weight of the balancing term."""
+    gamma: float = Field(0.25, ge=0)
+    """Weight of the commitment term, in which the other prediction moves."""
+    time_index: TimeIndex = "one"
+    """Whether the weight t/T counts t from one or from zero, as the released code does."""
+    prior: Literal["training", "uniform"] = "training"
+    """Where the other label is drawn from: the training set's frequencies, or uniformly, for fine-tuning a trained
+    DDPM."""
 
 
 class CBDM(DDPM):
-    """DDPM + (t/T) tau [ ||h - sg h'||^2 + gamma ||sg h - h'||^2 ], h' = the prediction for another label y'.
+    """DDPM that also keeps what it predicts for other labels alike, so that rare classes share with frequent ones.
+
+    DDPM + (t/T) tau [ ||h - sg h'||^2 + gamma ||sg h - h'||^2 ], h' = the prediction for another label y'.
 
     sg stops the gradient. Images whose label was dropped have no such term. Fine-tuning of a trained DDPM, their second
     recipe: `--set training.init_from=.../model.safetensors --set method.prior=uniform`.

@@ -27,15 +27,24 @@ class ContrastiveConfig(VariantConfig):
         },
     }
 
-    weight: float = Field(0.01, ge=0)  # w
-    temperature: float = Field(0.1, gt=0)  # tau_SC
-    decay: float = Field(1.0, gt=0)  # tau_r
-    loss: str = "SupConLoss"  # or any other loss of pytorch-metric-learning by its name
-    loss_options: dict[str, Any] = Field(default_factory=dict)  # further arguments of that loss
-    lambda_unit: Literal["anchor", "batch"] = "anchor"  # each anchor's own lambda, or their mean over the batch
-    lambda_factor: Literal["none", "temperature"] = "none"  # the released code multiplies by tau_SC once more
-    time_index: TimeIndex = "one"  # of t/T
-    dropped_labels: Literal["include", "skip"] = "include"  # images whose label the network did not see
+    weight: float = Field(0.01, ge=0)
+    """The weight w of the loss that separates classes."""
+    temperature: float = Field(0.1, gt=0)
+    """tau_SC of that loss."""
+    decay: float = Field(1.0, gt=0)
+    """tau_r: how fast the weight falls with the noise level."""
+    loss: str = "SupConLoss"
+    """SupConLoss, or any other loss of pytorch-metric-learning by its name."""
+    loss_options: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of that loss."""
+    lambda_unit: Literal["anchor", "batch"] = "anchor"
+    """Whether every anchor has its own lambda(t), or the batch their mean."""
+    lambda_factor: Literal["none", "temperature"] = "none"
+    """The released code multiplies lambda by tau_SC once more."""
+    time_index: TimeIndex = "one"
+    """Whether t/T counts t from one or from zero, as the released code does."""
+    dropped_labels: Literal["include", "skip"] = "include"
+    """Whether images whose label the network did not see take part."""
 
 
 class SupConLoss(nn.Module):

@@ -17,10 +17,13 @@ class CORALConfig(ContrastiveConfig):
     """The contrastive term's keys and the projection head's size."""
 
     embedding_channels: int = Field(128, gt=0)
+    """Channels of the projection head."""
 
 
 class CORAL(DDPM):
-    """DDPM + lambda(t) L_con(z, y), z = the normalised projection of the pooled bottleneck features (Eq. 5-7).
+    """DDPM that also separates classes in the network's bottleneck.
+
+    DDPM + lambda(t) L_con(z, y), z = the normalised projection of the pooled bottleneck features (Eq. 5-7).
 
     The projection head is trained with the network and has no part in sampling. The labels are the true ones, also
     where the network did not see them. Fine-tuning of a trained DDPM, which the paper suggests under Limitations:

@@ -12,7 +12,9 @@ from ltgen_bench.methods import DiffusionBatch, DiffusionMethod, MethodConfig
 
 
 class DDPM(DiffusionMethod):
-    """Predict the noise: mean ||e - eps_theta(x_t, t, y)||^2 (their Eq. 14); Eq. 3 of the CORAL paper.
+    """Predict the noise that was added to an image.
+
+    mean ||e - eps_theta(x_t, t, y)||^2 (their Eq. 14); Eq. 3 of the CORAL paper.
 
     The mean goes over pixels as well as images, as in every released code; the papers write a sum over pixels.
     """

@@ -16,11 +16,16 @@ from ltgen_bench.methods import MethodConfig
 class ResamplingConfig(VariantConfig):
     """A class of n images is drawn with probability in proportion to n^exponent."""
 
-    exponent: float = Field(0.0, ge=0, le=1)  # 0: all classes alike; 0.5: square root; 1: plain epochs, which is DDPM
+    exponent: float = Field(0.0, ge=0, le=1)
+    """q in n^q, the probability of a class of n images: 0: all classes alike; 0.5: square root; 1: plain epochs,
+    which is DDPM."""
 
 
 class Resampling(DDPM):
-    """DDPM whose batches are drawn with replacement, classes by n^q (Kang et al. 2020, Eq. 1), then an image of it."""
+    """DDPM that sees rare classes more often.
+
+    Batches are drawn with replacement: a class by n^q (Kang et al. 2020, Eq. 1), then an image of it.
+    """
 
     title = "DDPM, class-balanced resampling"
     paper = "Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020"

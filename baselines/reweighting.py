@@ -17,11 +17,14 @@ from ltgen_bench.methods import DataSpec, DiffusionBatch, MethodConfig, RunConfi
 class ReweightingConfig(VariantConfig):
     """The one key of the effective number of samples."""
 
-    beta: float = Field(0.9999, ge=0, lt=1)  # 0: all classes alike, which is DDPM; towards 1: by inverse frequency
+    beta: float = Field(0.9999, ge=0, lt=1)
+    """0: all classes alike, which is DDPM; towards 1: by inverse frequency."""
 
 
 class Reweighting(DDPM):
-    """DDPM with every image's error weighted by (1 - beta) / (1 - beta^n) of its class (Cui et al., Eq. 3-4).
+    """DDPM in which errors on rare classes count more.
+
+    Every image's error is weighted by (1 - beta) / (1 - beta^n) of its class (Cui et al., Eq. 3-4).
 
     The weights are scaled so that they sum to the number of classes, as there.
     """

@@ -18,22 +18,27 @@ class TransferConfig(VariantConfig):
     """Which drawn image j may replace an image i: by how often their classes occur in the training set."""
 
     keep: Literal["at-least-as-frequent", "at-most-as-frequent", "any", "none"] = "at-least-as-frequent"
+    """Which drawn images are kept, by how often their class occurs."""
 
 
 class H2TConfig(TransferConfig):
     """The opposite direction."""
 
     keep: Literal["at-least-as-frequent", "at-most-as-frequent", "any", "none"] = "at-most-as-frequent"
+    """Which drawn images are kept, by how often their class occurs."""
 
 
 class FullTransferConfig(TransferConfig):
     """No gate."""
 
     keep: Literal["at-least-as-frequent", "at-most-as-frequent", "any", "none"] = "any"
+    """Which drawn images are kept, by how often their class occurs."""
 
 
 class T2H(DDPM):
-    """DDPM whose target for a noisy image i is the noise that leads to a plausible other image j of the batch.
+    """DDPM in which rare images learn from similar images of frequent classes.
+
+    The target for a noisy image i is the noise that leads to a plausible other image j of the batch.
 
     j is drawn from `transfer_weights` and kept if its class occurs at least as often as i's: tail images learn from
     similar head images. Candidates are the step's whole batch, over all processes and accumulation parts.
@@ -78,7 +83,9 @@ class T2H(DDPM):
 
 
 class H2T(T2H):
-    """The opposite direction, for unconditional generation: j is kept if its class occurs at most as often as i's.
+    """The opposite of T2H, for unconditional generation: frequent images learn from rare ones.
+
+    j is kept if its class occurs at most as often as i's.
 
     Trained without labels and sampled without them, so nothing can be said of its images' classes.
     """
@@ -94,7 +101,10 @@ class H2T(T2H):
 
 
 class FullTransfer(T2H):
-    """Every drawn j is kept, whatever its class: the paper's weighted denoising score matching without its gate."""
+    """T2H in which images learn from similar ones of any class.
+
+    Every drawn j is kept: the paper's weighted denoising score matching without its gate.
+    """
 
     title = "Full transfer"
     Config: ClassVar[type[MethodConfig]] = FullTransferConfig

@@ -23,6 +23,7 @@ class VariantConfig(MethodConfig):
     differences: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "released": {}}
 
     variant: Literal["paper", "released"] = "paper"
+    """paper, or released: what the authors' code does where it differs."""
 
     @model_validator(mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
@@ -27,6 +28,7 @@ from ltgen_bench.cli import (
 )
 from ltgen_bench.core.errors import UserError
 from ltgen_bench.core.plain_text import printable
+from ltgen_bench.core.version import __version__
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
@@ -48,6 +50,23 @@ app = typer.Typer(
         "(one line says what), 130 interrupted (the same command resumes)."
     ),
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ltgen-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 run.add_commands(app)
 evaluate.add_commands(app)
 metrics.add_commands(app)
@@ -77,7 +96,10 @@ def main() -> None:
         code = _fail(str(error))
     except Exception as error:
         # click's own errors, wherever typer keeps its copy of click
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        if type(error).__name__ == "NoArgsIsHelpError":  # a bare command wants to know what there is
+            print(error.ctx.get_help())  # type: ignore[attr-defined]
+            code = 0
+        elif hasattr(error, "format_message") and hasattr(error, "exit_code"):
             code = _fail(error.format_message() or "no command given; see ltgen-bench --help")
         elif type(error).__name__ == "Abort":  # older versions' word for Ctrl-C
             code = INTERRUPTED

@@ -1,4 +1,4 @@
-"""`list`, `doctor` and `schema`: look at things, compute nothing."""
+"""`list`, `explain`, `doctor` and `schema`: look at things, compute nothing."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import typer
 from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
 
-Kind = Literal["methods", "datasets", "features", "protocols"]
+Kind = Literal["methods", "datasets", "features", "protocols", "keys"]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("list")(list_things)
+    app.command("explain")(explain)
     app.command("doctor")(doctor)
     app.command("schema")(schema)
 
 
 @offers("kind plugins as_json debug")
 def list_things(options: Options, kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List methods, data sets, feature extractors or protocols, with one line about each."""
+    """List methods, data sets, feature extractors, protocols or configuration keys, with one line about each."""
     options.load_plugins()
-    rows = {"methods": _methods, "datasets": _datasets, "features": _features, "protocols": _protocols}[kind]()
+    makers = {"methods": _methods, "datasets": _datasets, "features": _features, "protocols": _protocols, "keys": _keys}
+    rows = makers[kind]()
     if options.as_json:
         print_json(rows)
         return
@@ -86,6 +88,41 @@ def _protocols() -> list[dict[str, Any]]:
         }
         for protocol in PROTOCOLS.values()
     ]
+
+
+def _keys() -> list[dict[str, Any]]:
+    from ltgen_bench.runs.keys import all_keys
+
+    rows = []
+    for key in all_keys():
+        of = f" ({', '.join(key.methods)})" if key.methods else ""
+        rows.append({"key": key.name, "values": key.values, "default": key.default, "what it is for": key.text + of})
+    return rows
+
+
+@offers("key plugins as_json")
+def explain(
+    options: Options,
+    key: Annotated[str, typer.Argument(help="A configuration key, such as training.ema_decay or ema_decay.")],
+) -> None:
+    """Explain a configuration key: what it is for, what it takes, its built-in default.
+
+    Recipes of data sets and methods set others: 'run --dry-run' prints the values of a run. All keys: 'list keys'.
+
+    Example: ltgen-bench explain training.ema_decay
+    """
+    options.load_plugins()
+    from ltgen_bench.runs.keys import explained
+
+    found = explained(key)
+    if options.as_json:
+        print_json([one.to_dict() for one in found])
+        return
+    for one in found:
+        of = f"   only of {', '.join(one.methods)}" if one.methods else ""
+        print(f"{one.name} = {one.default}   ({one.values}){of}")
+        print(f"    {one.text}")
+        print(f"    change it with --set {one.name}=VALUE")
 
 
 @offers("data_root weights as_json")

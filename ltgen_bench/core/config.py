@@ -29,27 +29,39 @@ _NotNegative = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys refused, no NaN, paths and tuples as plain values in JSON."""
+    """Base of all sections: frozen, unknown keys refused, no NaN, paths and tuples as plain values in JSON.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    The text below a key explains it to users: `ltgen-bench explain KEY`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class DatasetConfig(Section):
     """Which training set; options a set does not know are refused by it."""
 
     name: str = "digits-lt"
-    imbalance: float | None = None  # rho = smallest / largest class; None: the set's own
-    per_class: int | None = None  # a balanced subset of this many images a class
-    pareto_alpha: float | None = None  # `folder`: a Pareto cut of this power; `imbalance` is then its truncation
-    path: Path | None = None  # `folder`: a folder of class folders
-    reference_path: Path | None = None  # `folder`: held-out images of the same classes
-    image_size: int | None = None  # `folder`: resize to this many pixels; None: images must agree
-    reference_fraction: float = 0.2  # `folder` without a reference folder: the share split off
-    split_seed: int = 0  # of that split and, without a cut_seed, of an artificial imbalance
-    # which images an artificial imbalance keeps; None: 0, the papers' cut
+    """The training set; see `ltgen-bench list datasets`."""
+    imbalance: float | None = None
+    """Images of the smallest class over those of the largest one, such as 0.01; null: the set's own."""
+    per_class: int | None = None
+    """A balanced subset of this many images a class, in place of a long tail."""
+    pareto_alpha: float | None = None
+    """For `folder`: a Pareto cut of this power; `imbalance` is then its truncation."""
+    path: Path | None = None
+    """For `folder`: your folder of class folders."""
+    reference_path: Path | None = None
+    """For `folder`: held-out images in the same class folders."""
+    image_size: int | None = None
+    """For `folder`: resize to this many pixels; null: all images must have one size."""
+    reference_fraction: float = 0.2
+    """For `folder` without a reference folder: the share of the images that is split off as reference."""
+    split_seed: int = 0
+    """The seed of that split and, without a cut_seed, of an artificial imbalance."""
     cut_seed: int | None = Field(None, ge=0, lt=2**32)
-    # which classes it makes rare: from head to tail by index (None), reversed, or permuted by this seed
+    """Which images an artificial imbalance keeps; null: 0, the papers' cut."""
     class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["index", "reversed"] | None = None
+    """Which classes it makes rare: from head to tail by index (null), reversed, or permuted by this seed."""
 
     @model_validator(mode="after")
     def _one_word_for_the_default(self) -> DatasetConfig:
@@ -65,61 +77,91 @@ class NetworkConfig(Section):
     """The U-Net (Ho et al. 2020). The defaults are the shared 32 px trunk of DDPM, CBDM, T2H and CORAL."""
 
     base_channels: Positive = 128
-    channel_multipliers: tuple[Positive, ...] = (1, 2, 2, 2)  # one level each, halving the resolution
-    residual_blocks: Positive = 2  # per level
-    attention_levels: tuple[_NotNegative, ...] = (1,)  # 0 is full resolution
+    """Channels at full resolution; the size of the U-Net grows with its square."""
+    channel_multipliers: tuple[Positive, ...] = (1, 2, 2, 2)
+    """Channels of each level over base_channels; every level halves the resolution."""
+    residual_blocks: Positive = 2
+    """Residual blocks a level."""
+    attention_levels: tuple[_NotNegative, ...] = (1,)
+    """The levels with self-attention; 0 is full resolution."""
     dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of activations left out in residual blocks."""
     norm_groups: Positive = 32
+    """Groups of group normalisation; it has to divide the channels."""
 
 
 class DiffusionConfig(Section):
     """The forward process: a linear beta schedule."""
 
     timesteps: Positive = 1000
+    """Noise levels T of training, and of ancestral sampling."""
     beta_start: float = Field(1e-4, gt=0, lt=1)
+    """Variance of the noise that the first step adds."""
     beta_end: float = Field(0.02, gt=0, lt=1)
+    """Variance of the noise that the last step adds; linear in between."""
 
 
 class TrainingConfig(Section):
     """The optimisation. Costs are reported in images seen = steps x batch_size."""
 
     steps: Positive = 150_000
-    batch_size: Positive = 128  # images per optimiser step, over all processes and accumulation
-    gradient_accumulation: Positive = 1  # the batch in this many parts, to save memory
+    """Optimiser steps."""
+    batch_size: Positive = 128
+    """Images an optimiser step, over all processes and accumulation."""
+    gradient_accumulation: Positive = 1
+    """Compute the batch in this many parts, to save memory; the same result up to rounding."""
     learning_rate: float = Field(2e-4, gt=0)
-    learning_rate_schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
-    warmup_steps: _NotNegative = 5000  # linear from 0
-    gradient_clip: float = Field(1.0, gt=0)  # largest gradient norm
+    """Of Adam, after the warm-up."""
+    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
+    """What follows the warm-up: constant, or a cosine to 0."""
+    warmup_steps: _NotNegative = 5000
+    """Steps over which the learning rate rises from 0."""
+    gradient_clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient; longer ones are shortened to it."""
     ema_decay: float = Field(0.9999, ge=0, lt=1)
-    ema_warmup: bool = False  # decay = min(ema_decay, (i + 1) / (i + 10)), for short trainings
-    label_drop: float = Field(0.1, ge=0, le=1)  # probability of training without the label, for guidance
-    label_drop_unit: Literal["sample", "batch"] = "sample"  # the released CBDM and CORAL code drops whole batches
-    horizontal_flip: bool = True  # and only where the data set allows it
-    augment_probability: float = Field(
-        0.0, ge=0, le=1
-    )  # of each ADA-style transform, see `diffusion.augmentation`; 0: none
+    """Of the average of the weights that images are drawn from. The average spans about 1 / (1 - ema_decay) steps:
+    with fewer steps of training than a few times that, samples are still noise; lower it, or set ema_warmup."""
+    ema_warmup: bool = False
+    """Let the decay grow as min(ema_decay, (i + 1) / (i + 10)): for short trainings."""
+    label_drop: float = Field(0.1, ge=0, le=1)
+    """Probability of training without the label, which guidance needs."""
+    label_drop_unit: Literal["sample", "batch"] = "sample"
+    """Whether the label of a sample or of a whole batch is dropped; the released CBDM and CORAL code drops whole
+    batches."""
+    horizontal_flip: bool = True
+    """Mirror every second image, where the data set allows it (not for digits)."""
+    augment_probability: float = Field(0.0, ge=0, le=1)
+    """Of each ADA-style transform (`diffusion.augmentation`); 0: none."""
     precision: Precision = "fp32"
-    max_nonfinite_steps: _NotNegative = 20  # steps in a row with NaN or Inf gradients before it stops
-    init_from: Path | None = (
-        None  # fine-tuning: the model.safetensors (same network) whose weights training starts from
-    )
-    # of that file, filled in: what the result depends on is its content, not its place
+    """Number format of the forward and backward pass; weights stay float32."""
+    max_nonfinite_steps: _NotNegative = 20
+    """Steps in a row with gradients that are not finite before the training stops."""
+    init_from: Path | None = None
+    """Fine-tuning: the model.safetensors (of the same network) whose weights training starts from."""
     init_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """Of that file, filled in: the result depends on its content and not on its place."""
 
 
 class SamplingConfig(Section):
     """How images are drawn from a trained diffusion model; `null` takes the protocol's default."""
 
     sampler: SamplerName | None = None
+    """ddpm (ancestral), ddim or dpm-solver++; null: the protocol's."""
     steps: Positive | None = None
-    conditioning: Conditioning = Conditioning.CLASS  # none: unconditional samples, which have no class
-    # w in eps_c + w (eps_c - eps_u), 0 is off (the `cfg_scale` of ADM, DiT and diffusers is w + 1); None: chosen by the
-    # protocol's rule (`Protocol.guidance_grid`), or 0 where it has none
+    """Network calls for one image without guidance; null: the protocol's."""
+    conditioning: Conditioning = Conditioning.CLASS
+    """class, or none: unconditional samples, which have no class."""
     guidance_scale: float | None = Field(None, ge=0, le=100)
+    """w in eps_c + w (eps_c - eps_u); 0 is off (the `cfg_scale` of ADM, DiT and diffusers is w + 1). null: chosen by
+    the protocol's rule, or 0 where it has none."""
     clip_x0: bool | None = None
-    eta: float = Field(0.0, ge=0, le=1)  # DDIM's share of fresh noise
+    """Keep the predicted image within the range of pixels at every step; null: the protocol's."""
+    eta: float = Field(0.0, ge=0, le=1)
+    """The share of fresh noise in DDIM; 0: none, 1: as much as ancestral sampling."""
     precision: Precision = "fp32"
+    """Number format of the network while sampling."""
     weights: ModelWeights = ModelWeights.EMA
+    """ema (averaged) or raw (as the optimiser left them)."""
 
     @property
     def labelled(self) -> bool:
@@ -150,19 +192,31 @@ class ExecutionConfig(Section):
             raise ValueError("cuda_graphs needs compile = true")
         return self
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
-    threads: _NotNegative = 0  # CPU threads; 0: the libraries' own choice
-    # exact, fast, or auto: fast on CUDA and exact elsewhere; what it sets where nobody did: `core.speed`
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps."""
+    threads: _NotNegative = 0
+    """CPU threads; 0: the libraries' own choice."""
     speed: Literal["auto", "exact", "fast"] = "auto"
-    tf32: bool = False  # CUDA: float32 products and convolutions with 10 bits of mantissa
-    compile: bool = False  # torch.compile the network
-    cuda_graphs: bool = False  # with compile: replay the network's kernels as one graph
-    channels_last: bool = False  # memory format of the network and its inputs
-    track: tuple[str, ...] = ()  # trackers that get what training logs: `core.tracking`
-    checkpoint_every: Positive = 2000  # steps
-    log_every: Positive = 100  # steps
+    """exact, fast, or auto: fast on CUDA and exact elsewhere. It sets the four keys below and the precisions where
+    nobody did."""
+    tf32: bool = False
+    """On CUDA: float32 products and convolutions with 10 bits of mantissa."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    cuda_graphs: bool = False
+    """With compile: replay the network's kernels as one graph."""
+    channels_last: bool = False
+    """Memory format of the network and its inputs."""
+    track: tuple[str, ...] = ()
+    """Trackers that get what training logs: tensorboard, wandb, trackio."""
+    checkpoint_every: Positive = 2000
+    """Steps between two checkpoints of the training."""
+    log_every: Positive = 100
+    """Steps between two rows of stats.jsonl."""
     sampling_batch_size: Positive = 256
+    """Images drawn at a time; it changes speed and memory, not the images."""
     evaluation_batch_size: Positive = 128
+    """Images that feature networks see at a time."""
 
 
 # Not part of a configuration's identity; a file to start from is identified by its hash, wherever it lies.

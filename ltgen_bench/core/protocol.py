@@ -24,54 +24,73 @@ _CUSTOM = "+custom"  # behind the name of a protocol with other settings than th
 class Protocol(BaseModel):
     """One way to turn a trained model into numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: str = Field(max_length=100)
+    """Its published name; with other settings than the published ones `+custom` stands behind it."""
     summary: str = Field("", max_length=500)
-    # training: None leaves the number of images seen to the method's recipe, as the papers do
+    """What it is for, in a line."""
     training_images: Annotated[int, Field(gt=0)] | None = None
-    # samples
+    """Images that training sees; null: the number of the method's recipe, as the papers do."""
     samples: _Count = 50_000
-    # uniform: drawn for each sample, uniformly over the classes; equal: equally many of every class
+    """Images that are drawn and measured."""
     label_policy: Literal["uniform", "equal"] = "uniform"
-    sampler: SamplerName = SamplerName.DDPM  # what our own runs use unless their recipe says more
+    """uniform: labels are drawn, uniformly over the classes; equal: equally many of every class."""
+    sampler: SamplerName = SamplerName.DDPM
+    """What our own runs draw with; a run with another one is custom."""
     sampler_steps: _Count = 1000
+    """Its steps."""
     clip_x0: bool = False
-    # The scales of guidance that are tried on samples of their own, of which the one nearest to the reference is taken
-    # (`runs.selection`); then the best plus and minus `guidance_fine_step`, within the grid. None: a method's own.
+    """Whether the predicted image is kept within the range of pixels at every step."""
     guidance_grid: Annotated[tuple[float, ...], Field(min_length=1, max_length=100)] | None = None
+    """Scales of guidance that are tried on samples of their own, of which the one nearest to the reference is taken;
+    null: a method's own."""
     guidance_fine_step: Annotated[float, Field(gt=0)] | None = None
+    """Then the best one plus and minus this is tried, within the grid."""
     guidance_samples: _Count | None = None
-    # reference
-    # data set: the reference set that it names, as the papers have it, which may hold training images; unseen: real
-    # images that nobody trained on, equally many of every class, with the distance to the papers' one beside it
+    """Samples of each scale that is tried; none of them is reported."""
     reference: Literal["data set", "unseen"] = "data set"
-    resize: Literal["none", "antialias"] = "none"  # of samples whose size is not the data set's
-    # features
-    extractor: str = Field("inception-v3-fid", max_length=100)  # FID, KID, IS, PRD
-    manifold_extractor: str = Field("vgg16-fc2", max_length=100)  # precision, recall, density, coverage
+    """data set: the reference that it names, as the papers have it, which may hold training images; unseen: real
+    images that nobody trained on, equally many of every class, with the distance to the papers' one beside it."""
+    resize: Literal["none", "antialias"] = "none"
+    """What is done with samples whose size is not the data set's: refused, or resized with antialiasing."""
+    extractor: str = Field("inception-v3-fid", max_length=100)
+    """The feature network of distances, KID, Inception Score and PRD."""
+    manifold_extractor: str = Field("vgg16-fc2", max_length=100)
+    """The feature network of precision, recall, density and coverage."""
     extractor_precision: Literal["fp32", "bf16"] = "fp32"
-    # metrics
+    """Number format of both."""
     neighbours: _Count = 3
+    """k of precision, recall, density and coverage."""
     prd_clusters_per_class: _Count = 20
+    """Clusters of PRD for every class."""
     prd_clustering: Literal["minibatch-kmeans"] = "minibatch-kmeans"
+    """The clustering of PRD."""
     prd_angles: _Count = 1001
+    """Points of a PRD curve."""
     prd_runs: _Count = 10
-    prd_beta: float = Field(8.0, gt=1, le=1e6)  # as in `MetricSettings`
+    """Clusterings that F8 and F1/8 are averaged over."""
+    prd_beta: float = Field(8.0, gt=1, le=1e6)
+    """The beta of F_beta and F_1/beta."""
     inception_score_splits: _Count = 10
+    """Parts that the Inception Score is averaged over."""
     kid_subsets: _Count = 100
+    """Random subsets that KID is averaged over."""
     kid_subset_size: _Count = 1000
+    """Images in each of them."""
     metric_seed: Annotated[int, Field(ge=0)] = 0
-    # what version 2 does otherwise; None as in version 1
-    random_parts: Literal["by content"] | None = None  # KID's subsets and IS's parts, whatever the order in the file
-    group_distances: Literal["equal numbers"] | None = (
-        None  # distances of groups, so that their gap is not one of sizes
-    )
-    ceilings: Literal["real vs real"] | None = None  # what a perfect generator would score, beside every number
-    label_probe: Literal["ridge.v1"] | None = (
-        None  # label accuracy by `metrics.linear_probe` of the reference's features
-    )
-    copies: Literal["mirrored"] | None = None  # suspected copies in features are sought among mirror images too
+    """Seed of everything random in the metrics."""
+    random_parts: Literal["by content"] | None = None
+    """by content: KID's subsets and the Inception Score's parts do not depend on the order in the file; null: as in
+    version 1."""
+    group_distances: Literal["equal numbers"] | None = None
+    """equal numbers: distances of groups are taken at equal numbers, so that their gap is not one of sizes."""
+    ceilings: Literal["real vs real"] | None = None
+    """real vs real: what a perfect generator would score stands beside every number."""
+    label_probe: Literal["ridge.v1"] | None = None
+    """ridge.v1: label accuracy by a linear probe of the reference's features."""
+    copies: Literal["mirrored"] | None = None
+    """mirrored: suspected copies are sought among mirror images too."""
 
     @model_validator(mode="after")
     def _selection_is_whole(self) -> Protocol:

@@ -48,6 +48,9 @@ def data_spec(dataset: Dataset) -> DataSpec:
     )
 
 
+_MOST_OF_THE_START = 0.02  # share of the untrained weights in the average that spoils no sample
+
+
 def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     """Complete `layers` (nested mappings of configuration keys) with recipes and defaults, and check them.
 
@@ -85,8 +88,23 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
             f"no recipe for {method_name} on {dataset.name}: settings are those for {dataset.image_shape[1]} px and "
             f"your own, guidance {'chosen by the protocol' if scale is None else format(scale, 'g')}",
         )
+    notes += _average_note(config) if is_diffusion else ()
     _check_sampling(config, is_diffusion)
     return ResolvedRun(config, dataset, method_class, notes, plugin_code_sha256(method_class))
+
+
+def _average_note(config: RunConfig) -> tuple[str, ...]:
+    """A word where the averaged weights would still be those that the training began with: samples are noise then."""
+    training = config.training
+    left = training.ema_decay**training.steps
+    if training.ema_warmup or training.init_sha256 is not None or left < _MOST_OF_THE_START:
+        return ()
+    return (
+        f"training.ema_decay {training.ema_decay:g} averages over about {1 / (1 - training.ema_decay):,.0f} steps, and "
+        f"there are {training.steps:,}: {left:.0%} of the averaged weights are the untrained ones, and samples will be "
+        "noise; "
+        "--set training.ema_warmup=true suits short trainings",
+    )
 
 
 def _with_speed(user: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
