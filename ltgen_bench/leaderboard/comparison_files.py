@@ -13,6 +13,13 @@ from ltgen_bench.leaderboard import text
 LATEX_METRICS = ("fid", "few.fid", "recall", "precision", "label_accuracy", "few.label_accuracy")
 
 
+def _columns(result: Mapping[str, Any]) -> list[str]:
+    """The columns that fit a page; all of them where somebody chose his own."""
+    here = list(result["methods"][0]["metrics"])
+    usual = [name for name in LATEX_METRICS if name in here]
+    return here if len(here) <= len(LATEX_METRICS) else usual
+
+
 def comparison_csv(result: Mapping[str, Any]) -> str:
     """One line for each method and metric that has a value: mean, deviation, difference to the first, its interval."""
     lines = []
@@ -43,7 +50,7 @@ def comparison_csv(result: Mapping[str, Any]) -> str:
 def comparison_latex(result: Mapping[str, Any]) -> str:
     """A `tabular` with `booktabs` rules, one line a method and the columns that fit a page; * is beyond noise."""
     names = [
-        name for name in LATEX_METRICS if any(row["metrics"][name]["mean"] is not None for row in result["methods"])
+        name for name in _columns(result) if any(row["metrics"][name]["mean"] is not None for row in result["methods"])
     ]
     lines = []
     for row in result["methods"]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ltgen_bench.core.choices import Group
-from ltgen_bench.core.errors import RecordError
+from ltgen_bench.core.config import difference
+from ltgen_bench.core.errors import RecordError, did_you_mean
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
 from ltgen_bench.leaderboard.comparison import Difference, SeedSeries, compare_all
@@ -26,6 +28,23 @@ class Contender:
     records: dict[int | None, Record]
 
 
+def misfit(first: Record, record: Record) -> str | None:
+    """Why `record` cannot be compared with `first`, in words; None where it can."""
+    for what, ours, theirs in (
+        ("data set", first.dataset.fingerprint, record.dataset.fingerprint),
+        ("reference set", first.dataset.reference.fingerprint, record.dataset.reference.fingerprint),
+        ("protocol", first.protocol_hash, record.protocol_hash),
+        ("set of feature weights", _weights(first), _weights(record)),
+    ):
+        if ours != theirs:
+            return (
+                f"records of another {what} cannot be compared: {first.method.name} has {ours[:10]} "
+                f"({first.dataset.name}, {first.protocol.name}), {record.method.name} has {theirs[:10]} "
+                f"({record.dataset.name}, {record.protocol.name})"
+            )
+    return None
+
+
 def contenders(records: Sequence[Record]) -> list[Contender]:
     """Group records by method and configuration, in the order in which they come.
 
@@ -34,18 +53,8 @@ def contenders(records: Sequence[Record]) -> list[Contender]:
     first = records[0]
     found: dict[tuple[str, str | None], Contender] = {}
     for record in records:
-        for what, ours, theirs in (
-            ("data set", first.dataset.fingerprint, record.dataset.fingerprint),
-            ("reference set", first.dataset.reference.fingerprint, record.dataset.reference.fingerprint),
-            ("protocol", first.protocol_hash, record.protocol_hash),
-            ("set of feature weights", _weights(first), _weights(record)),
-        ):
-            if ours != theirs:
-                raise RecordError(
-                    f"records of another {what} cannot be compared: {first.method.name} has {ours[:10]} "
-                    f"({first.dataset.name}, {first.protocol.name}), {record.method.name} has {theirs[:10]} "
-                    f"({record.dataset.name}, {record.protocol.name})"
-                )
+        if problem := misfit(first, record):
+            raise RecordError(problem)
         key = (record.method.name, record.method.config_hash)
         contender = found.setdefault(key, Contender(record.method.title or record.method.name, {}))
         if record.seed in contender.records:
@@ -66,13 +75,38 @@ def _weights(record: Record) -> str:
     return sha256_json({role: part.model_dump() for role, part in record.extractors.items()})
 
 
-def compare(records: Sequence[Record]) -> dict[str, Any]:
-    """Means, deviations and differences to the first method, as JSON values.
+def setting_differences(rivals: Sequence[Contender]) -> list[str]:
+    """For every two neighbours that are one method with two configurations: what differs, in a line."""
+    by_method: dict[str, list[Contender]] = {}
+    for rival in rivals:
+        by_method.setdefault(next(iter(rival.records.values())).method.name, []).append(rival)
+    lines = []
+    for group in by_method.values():
+        for one, other in itertools.pairwise(group):
+            before, after = (next(iter(rival.records.values())).method.config or {} for rival in (one, other))
+            if changes := difference(before, after):
+                lines.append(f"{one.name} -> {other.name}: {'; '.join(changes)}")
+    return lines
+
+
+def _with_baseline_first(rivals: list[Contender], baseline: str | None) -> list[Contender]:
+    if baseline is None:
+        return rivals
+    wanted = baseline.casefold()
+    for rival in rivals:
+        names = (rival.name, next(iter(rival.records.values())).method.name)
+        if wanted in (name.casefold() for name in names):
+            return [rival, *(other for other in rivals if other is not rival)]
+    raise RecordError(f"--baseline {baseline!r}: {did_you_mean(baseline, [rival.name for rival in rivals])}")
+
+
+def compare(records: Sequence[Record], *, baseline: str | None = None) -> dict[str, Any]:
+    """Means, deviations and differences to the first method, or to `baseline` (a method's name), as JSON values.
 
     Differences come from `comparison.compare_all`, as those of the leaderboard do: `low` and `high` are simultaneous
     95 % intervals over all pairs of the methods; they and `beyond_noise` are null where no noise can be measured.
     """
-    rivals = contenders(records)
+    rivals = _with_baseline_first(contenders(records), baseline)
     rows: list[dict[str, Any]] = [
         {"method": rival.name, "seeds": sorted(rival.records, key=str), "metrics": {}} for rival in rivals
     ]
@@ -83,14 +117,14 @@ def compare(records: Sequence[Record]) -> dict[str, Any]:
         place = {index: number for number, index in enumerate(present)}
         for index, (row, one) in enumerate(zip(rows, series, strict=True)):
             values = list(one.values.values())
-            difference = None
+            gap = None
             if index and index in place and 0 in place:
-                difference = _difference(gaps[place[index]][place[0]], one, series[0])
+                gap = _difference(gaps[place[index]][place[0]], one, series[0])
             row["metrics"][name] = {
                 "n": len(values),
                 "mean": statistics.fmean(values) if values else None,
                 "std": statistics.stdev(values) if len(values) > 1 else None,
-                "difference": difference,
+                "difference": gap,
             }
     first = records[0]
     return {
@@ -99,6 +133,7 @@ def compare(records: Sequence[Record]) -> dict[str, Any]:
         "label": first.extractors["features"].label,
         "baseline": rivals[0].name,
         "methods": rows,
+        "settings": setting_differences(rivals),
     }
 
 
@@ -106,6 +141,11 @@ def metric_names() -> list[str]:
     """The compared metrics; `few.fid` is a group's."""
     headline = (*HEADLINE_METRICS, "probe_accuracy")
     return [*headline, *(f"{group}.{name}" for group in Group for name in GROUP_METRICS), "gap"]
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether the smaller of two values is the better one."""
+    return name.rpartition(".")[2] in ("fid", "kid", "gap")
 
 
 def _series(rival: Contender, name: str) -> SeedSeries:
