@@ -21,17 +21,41 @@ if TYPE_CHECKING:
 FIGURES = ("samples.png", "per-class.png", "closest-pairs.png")
 
 
+_Samples = Annotated[
+    list[Path],
+    typer.Argument(
+        help="An .npz with arr_0 uint8 (N,H,W,C) and labels (N,); several: one a seed; images.npy labels.npy; a folder "
+        "of class folders; or a run's folder.",
+        metavar="SAMPLES",
+    ),
+]
+_Shards = Annotated[bool, typer.Option("--shards", help="Several .npz are parts of one set of samples, in this order.")]
+_Resize = Annotated[
+    Literal["antialias"] | None, typer.Option(help="Resize samples of another size; recorded, and '+custom'.")
+]
+_Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        "-s",
+        help="Seed of the model that made the samples (of the first file; the others count on); changes no number.",
+    ),
+]
+
+
 def add_commands(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("evaluate")(evaluate)
 
 
 @offers(
-    f"samples dataset {DATASET_DETAILS} protocol features resize method_name seed out overrides runs_dir data_root "
-    "weights plugins device as_json quiet debug",
+    f"samples shards dataset {DATASET_DETAILS} protocol features resize method_name seed out overrides runs_dir "
+    "data_root weights plugins device as_json quiet debug",
     dataset=Annotated[
         str | None,
-        typer.Option("--dataset", "-d", help="Data set that the samples are of; see 'list datasets'.  [required]"),
+        typer.Option(
+            "--dataset", "-d", help="Data set that the samples are of; see 'list datasets'. Required, but for a run."
+        ),
     ],
     plugins=Annotated[
         list[Path],
@@ -42,24 +66,11 @@ def add_commands(app: typer.Typer) -> None:
 )
 def evaluate(
     options: Options,
-    samples: Annotated[
-        list[Path],
-        typer.Argument(
-            help="An .npz with arr_0 uint8 (N,H,W,C) and labels (N,); several such shards; images.npy labels.npy; a "
-            "folder of class folders; or a run's folder.",
-            metavar="SAMPLES",
-        ),
-    ],
-    resize: Annotated[
-        Literal["antialias"] | None, typer.Option(help="Resize samples of another size; recorded, and '+custom'.")
-    ] = None,
+    samples: _Samples,
+    shards: _Shards = False,
+    resize: _Resize = None,
     method_name: Annotated[str, typer.Option(help="What to call the model in tables and in the record.")] = "unnamed",
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed", "-s", help="Seed of the model that made the samples; recorded for 'compare', changes no number."
-        ),
-    ] = None,
+    seed: _Seed = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for record and figures. Default: under --runs-dir.")
     ] = None,
@@ -70,7 +81,11 @@ def evaluate(
     number of samples than the protocol's is measured too, and the protocol is then called '+custom'. Features are
     cached by content, so an evaluation that was stopped continues where it was.
 
-    Example: ltgen-bench evaluate samples.npz --dataset cifar10lt --method-name "my GAN"
+    Examples:
+
+        ltgen-bench evaluate samples.npz --dataset cifar10lt --method-name "my GAN"
+
+        ltgen-bench evaluate seed0.npz seed1.npz seed2.npz --dataset cifar10lt --method-name "my GAN" --seed 0
     """
     from ltgen_bench.evaluation.sample_sources import load_samples
     from ltgen_bench.runs.external import evaluate_external
@@ -90,12 +105,24 @@ def evaluate(
     resolved = resolve(layers, options.data_root)
     labelled = resolved.config.sampling.labelled
     cache = options.data_root / ".cache" / "samples"
-    loaded = load_samples(samples, resolved.dataset.class_names, cache, labelled=labelled)
-    folder, record = evaluate_external(
-        loaded, resolved, where, progress, source=", ".join(map(str, samples)), name=method_name, seed=seed,
-        runs_dir=options.runs_dir, out=out,
-    )  # fmt: skip
-    _report(folder, record, options.as_json)
+    measured = []
+    for number, files in enumerate(sets := _sets_of_samples(samples, shards)):
+        loaded = load_samples(files, resolved.dataset.class_names, cache, labelled=labelled)
+        own = out if out is None or len(sets) == 1 else out / str(number)
+        of = seed if len(sets) == 1 else (seed or 0) + number
+        measured.append(
+            evaluate_external(
+                loaded, resolved, where, progress, source=", ".join(map(str, files)), name=method_name, seed=of,
+                runs_dir=options.runs_dir, out=own,
+            )
+        )  # fmt: skip
+    _report(measured, options.as_json)
+
+
+def _sets_of_samples(samples: list[Path], shards: bool) -> list[list[Path]]:
+    """The files of each set: several .npz are one a seed, unless they are shards; anything else is one set."""
+    several = len(samples) > 1 and all(path.suffix == ".npz" for path in samples)
+    return [[path] for path in samples] if several and not shards else [samples]
 
 
 def is_run_folder(samples: list[Path]) -> bool:
@@ -110,15 +137,20 @@ def source_layers(options: Options, samples: list[Path]) -> tuple[dict[str, Any]
     return _layers_of_external(options), samples
 
 
-def _report(folder: Path, record: Record, as_json: bool) -> None:
+def _report(measured: list[tuple[Path, Record]], as_json: bool) -> None:
+    """Tables, or JSON: a record, and a list of them for several seeds."""
     if as_json:
-        print_json(record.model_dump(mode="json"))
+        records = [record.model_dump(mode="json") for _, record in measured]
+        print_json(records[0] if len(records) == 1 else records)
         return
     from ltgen_bench.evaluation.report import record_tables
 
-    parts: list[Any] = [*record_tables(record), "", f"record   {folder / 'record.json'}"]
-    parts += [f"figures  {folder / name}" for name in FIGURES if (folder / name).exists()]
-    print_tables(parts)
+    for folder, record in measured:
+        parts: list[Any] = [*record_tables(record), "", f"record   {folder / 'record.json'}"]
+        parts += [f"figures  {folder / name}" for name in FIGURES if (folder / name).exists()]
+        print_tables(parts)
+    if len(measured) > 1:
+        print_tables([f"compare  ltgen-bench compare {' '.join(str(folder) for folder, _ in measured)} OTHERS"])
 
 
 def _run_as_source(options: Options, run: Path) -> tuple[dict[str, Any], list[Path]]:

@@ -40,13 +40,19 @@ def add_commands(app: typer.Typer) -> None:
 @offers(
     "sources method_name seeds_run paper paper_url code_url submitter note guidance_scale samples_url weights_url out "
     "leaderboards "
-    "dataset imbalance protocol runs_dir data_root weights device as_json quiet"
+    "dataset imbalance protocol runs_dir data_root weights device as_json quiet",
+    dataset=Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Of samples made elsewhere: their data set. A run knows its own."),
+    ],
 )
 def submit(
     options: Options,
     sources: Annotated[
         list[Path],
-        typer.Argument(help="One per seed: a run's folder, a folder 'evaluate' wrote, or an .npz of samples."),
+        typer.Argument(
+            help="One per seed: a run's folder, a folder 'evaluate' wrote, an .npz of samples, or class folders."
+        ),
     ],
     method_name: Annotated[str, typer.Option(help="The method, as tables will show it.")],
     seeds_run: Annotated[
@@ -96,10 +102,14 @@ def submit(
         )
     _refuse_what_verify_would(options, sources)
     runs = [
-        measured_run(_measured(options, source, method_name, seed)) for source, seed in zip(sources, seeds, strict=True)
+        measured_run(_measured(options, source, method_name, seed), seed)
+        for source, seed in zip(sources, seeds, strict=True)
     ]
     submission = create_submission(runs, metadata, out, leaderboards=options.leaderboards, data_root=options.data_root)
     _report(submission, options.as_json)
+    if not options.as_json:
+        print(f"next: ltgen-bench verify {submission.path} SAMPLES... --model MODEL... (ranks begin with the weights)")
+        print("then: ltgen-bench leaderboard build, and commit the folder, its verifications and the tables")
 
 
 @offers("path data_root as_json")
@@ -115,6 +125,8 @@ def validate(
     from ltgen_bench.leaderboard.submission import validate_record, validate_submission
     from ltgen_bench.leaderboard.submission.untrusted import read_bytes
 
+    if path.is_dir() and (path / "record.json").is_file() and not (path / "submission.toml").exists():
+        raise ConfigError(f"{path} is a run; validate {path / 'record.json'}, or make a submission of it with 'submit'")
     if path.is_dir():
         _report(validate_submission(path, options.data_root), options.as_json)
         return
@@ -164,19 +176,24 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
+def _is_measured(source: Path) -> bool:
+    """Whether a source is a folder that has, or should have, a record: a run, or what `evaluate` wrote."""
+    return source.is_dir() and ((source / "record.json").exists() or (source / "config.toml").exists())
+
+
 def _measured(options: Options, source: Path, method_name: str, seed: int) -> Path:
     """The folder with the record of `source`: itself, or a new one for a file of samples."""
-    if source.is_dir():
+    if _is_measured(source):
         return source
     from ltgen_bench.evaluation.provenance import code_state
-    from ltgen_bench.evaluation.samples import read_samples
+    from ltgen_bench.evaluation.sample_sources import load_samples
     from ltgen_bench.runs.external import evaluate_external
     from ltgen_bench.runs.resolve import resolve
 
     if code_state().clean is False:
         raise ConfigError(f"{source} would be measured with changed code, which is not accepted; commit it first")
-    loaded = read_samples(source)
     resolved = resolve(configuration_layers(options), options.data_root)
+    loaded = load_samples([source], resolved.dataset.class_names, options.data_root / ".cache" / "samples")
     folder, _ = evaluate_external(
         loaded, resolved, options.places(), options.progress(), source=str(source), name=method_name, seed=seed,
         runs_dir=options.runs_dir, out=None,
@@ -189,6 +206,7 @@ def _refuse_what_verify_would(options: Options, sources: list[Path]) -> None:
     from ltgen_bench.core.devices import measuring_device, resolve_device
     from ltgen_bench.evaluation.authenticity import seeds_alike
     from ltgen_bench.evaluation.record_files import read_record
+    from ltgen_bench.evaluation.sample_sources import load_samples
     from ltgen_bench.evaluation.samples import Samples, read_samples
     from ltgen_bench.leaderboard.submission import SubmissionError
     from ltgen_bench.leaderboard.submission.departures import dataset_of
@@ -198,18 +216,19 @@ def _refuse_what_verify_would(options: Options, sources: list[Path]) -> None:
     device = str(measuring_device(resolve_device(options.device or "auto")))
     found: dict[int, Samples] = {}
     for position, source in enumerate(sources):
-        file = source if source.is_file() else source / "samples" / "samples.npz"
-        if not file.is_file():
-            continue  # a folder that `evaluate` wrote has the numbers only
-        if source.is_file():
+        if not _is_measured(source):
             if options.dataset is None:
                 raise ConfigError(f"which data set are the samples {source} of? give --dataset")
-            dataset, labelled = resolve(configuration_layers(options), options.data_root).dataset, True
-        else:
+            dataset = resolve(configuration_layers(options), options.data_root).dataset
+            cache = options.data_root / ".cache" / "samples"
+            found[position] = load_samples([source], dataset.class_names, cache)
+        elif (file := source / "samples" / "samples.npz").is_file():
             record = read_record(source / "record.json")
-            dataset, labelled = dataset_of(record.dataset.name, options.data_root), record.samples.labelled
-        found[position] = read_samples(file, labelled=labelled)
-        refuse_copies(found[position], dataset, str(file), device=device)
+            dataset = dataset_of(record.dataset.name, options.data_root)
+            found[position] = read_samples(file, labelled=record.samples.labelled)
+        else:
+            continue  # a folder that `evaluate` wrote has the numbers only
+        refuse_copies(found[position], dataset, str(source), device=device)
     for one in seeds_alike(found, seed=0, device=device):
         raise SubmissionError(f"{one.words} (counted as they are given, from 0)")
 

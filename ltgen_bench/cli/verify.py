@@ -18,34 +18,41 @@ if TYPE_CHECKING:
     from ltgen_bench.leaderboard.submission.verification import Verification
 
 
+_Models = Annotated[
+    list[Path] | None,
+    typer.Option(help="The trained model.safetensors behind each of the samples, in order: rows are drawn again."),
+]
+_Private = Annotated[
+    Path | None,
+    typer.Option(help="Real images that no submitter has, class folders or an .npz: nearer to the public ones?"),
+]
+
+
 def add_commands(app: typer.Typer) -> None:
     """Register the command."""
     app.command("verify")(verify)
 
 
 @offers(
-    "path samples model draw retrain private_reference verifier leaderboards runs_dir data_root weights plugins device "
-    "as_json quiet"
+    "path files samples model draw retrain private_reference verifier leaderboards runs_dir data_root weights plugins "
+    "device as_json quiet"
 )
 def verify(
     options: Options,
     path: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
-    samples: Annotated[
+    files: Annotated[
         list[Path] | None,
-        typer.Option(help="An .npz of one seed's samples; repeatable. Default: fetched from where it is published."),
+        typer.Argument(
+            help="An .npz of samples a seed. Default: fetched from where they are published.", metavar="[SAMPLES]..."
+        ),
     ] = None,
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(help="The trained model.safetensors behind --samples, in its order: rows are drawn again too."),
-    ] = None,
+    samples: Annotated[list[Path] | None, typer.Option(help="The same as an option; repeatable.")] = None,
+    model: _Models = None,
     draw: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many rows --model draws again.")] = 64,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train each seed's configuration again too, in --runs-dir (hours).")
     ] = False,
-    private_reference: Annotated[
-        Path | None,
-        typer.Option(help="Real images that no submitter has, class folders or an .npz: nearer to the public ones?"),
-    ] = None,
+    private_reference: _Private = None,
     verifier: Annotated[str, typer.Option(help="Your name or address, for the tables; without: 'own machine'.")] = "",
 ) -> None:
     """Check a submission as far as you can, and say so in a file of its own, with your name and environment.
@@ -54,7 +61,7 @@ def verify(
     With --model: random rows are drawn again from the weights ('resampled', ranked); --plugin brings the method's code.
     With --retrain: the configuration is trained again ('retrained'). Exit code 2 and one line where it does not hold.
 
-    Example: ltgen-bench verify leaderboards/records/digits-lt/mine --samples s0.npz --model s0.safetensors
+    Example: ltgen-bench verify leaderboards/records/digits-lt/mine s0.npz --model s0.safetensors
     """
     options.load_plugins()
     from ltgen_bench.evaluation.provenance import code_state
@@ -65,7 +72,7 @@ def verify(
     progress = options.progress()
     if code_state().clean is False:
         progress.say("the code in this checkout has changes, so the verification will not count; commit first")
-    samples, models = _files(options, submission, samples or [], model or [])
+    samples, models = _files(options, submission, [*(files or []), *(samples or [])], model or [])
     device, written = options.device or "auto", []
     if len(samples) > 1:
         refuse_alike_seeds(submission, samples, device=device)

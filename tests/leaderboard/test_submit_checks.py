@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from leaderboard_records import digits, refused
+import pytest
+from leaderboard_records import command, digits, refused
 
 from ltgen_bench.core.seeding import labels_by_policy
 from ltgen_bench.datasets.unseen import unseen_images
+from ltgen_bench.evaluation.record_files import read_record
 from ltgen_bench.evaluation.samples import Samples, write_samples
+from ltgen_bench.leaderboard.submission import validate_submission
 
 
 def of_class(images, labels: np.ndarray, seed: int) -> np.ndarray:
@@ -48,3 +51,61 @@ def test_one_set_is_not_handed_in_twice(tmp_path: Path, monkeypatch, capsys, cle
     line = refused(monkeypatch, capsys, *told(tmp_path, tmp_path / "0.npz", tmp_path / "1.npz"))
     assert "they are no two draws" in line
     assert not (tmp_path / "runs").exists()
+
+
+def of_training(seed: int) -> Samples:
+    """Honest enough: noisy copies of training images."""
+    labels = labels_by_policy("equal", 1000, 10, seed)
+    noise = np.random.default_rng(seed).normal(0, 25, (1000, 1, 8, 8))
+    return Samples(np.clip(of_class(digits().train(), labels, seed) + noise, 0, 255).astype(np.uint8), labels)
+
+
+@pytest.mark.slow
+def test_several_files_are_seeds_and_folders_without_a_seed_get_theirs(
+    tmp_path: Path, monkeypatch, capsys, clean_code
+) -> None:
+    """evaluate with three files, submit of what it wrote, and the words on the way."""
+    files = [tmp_path / f"{seed}.npz" for seed in (0, 1)]
+    for seed, file in enumerate(files):
+        write_samples(file, of_training(seed))
+    places = ["--data-root", tmp_path / "data", "-q"]
+    line = ["evaluate", *files, "--dataset", "digits-lt", "--method-name", "Mine", "--out", tmp_path / "out"]
+    code, out, err = command(monkeypatch, capsys, *line, *places)
+    assert code == 0, err
+    assert [read_record(tmp_path / f"out/{seed}/record.json").seed for seed in (0, 1)] == [0, 1]
+    assert "compare  ltgen-bench compare" in out
+    code, out, err = command(
+        monkeypatch, capsys, "evaluate", files[0], "--dataset", "digits-lt", "--method-name", "Mine",
+        "--out", tmp_path / "unseeded", *places,
+    )  # fmt: skip
+    assert code == 0, err
+    assert read_record(tmp_path / "unseeded/record.json").seed is None
+    boards = ["--leaderboards", tmp_path / "boards", *places]
+    named = ["--method-name", "Mine", "--seeds-run", "0,1"]
+    code, out, err = command(monkeypatch, capsys, "submit", tmp_path / "unseeded", tmp_path / "out/1", *named, *boards)
+    assert code == 0, err
+    assert "next: ltgen-bench verify" in out
+    folder = tmp_path / "boards/records/digits-lt/mine"
+    assert sorted(validate_submission(folder).records) == [0, 1]
+    code, out, err = command(monkeypatch, capsys, "verify", folder, files[1], *boards)  # samples by position
+    assert code == 0, err
+    assert "still to be checked: seed 0" in out
+    assert "is a run; validate" in refused(monkeypatch, capsys, "validate", tmp_path / "unseeded")
+    # shards are one set, of a size that no board takes
+    code, _, err = command(
+        monkeypatch,
+        capsys,
+        "evaluate",
+        *files,
+        "--shards",
+        "--dataset",
+        "digits-lt",
+        "--out",
+        tmp_path / "both",
+        *places,
+    )
+    assert code == 0, err
+    record = read_record(tmp_path / "both/record.json")
+    assert record.samples.count == 2000
+    few = ["submit", tmp_path / "both", "--method-name", "Few", "--seeds-run", "0", *boards]
+    assert "2,000 samples instead of the 1,000 of protocol digits-1k.v2" in refused(monkeypatch, capsys, *few)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -22,20 +23,21 @@ PICTURE_COLOURS = 128
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """A run's record and, where there is one, its picture of samples."""
+    """A run's record and, where there is one, its picture of samples; the seed that its submitter says it has."""
 
     record: Path
     picture: Path | None
+    seed: int | None = None
 
 
-def measured_run(folder: Path) -> MeasuredRun:
-    """The record and picture in a run's folder or in a folder that `evaluate` wrote."""
+def measured_run(folder: Path, seed: int | None = None) -> MeasuredRun:
+    """The record and picture in a run's folder or in a folder that `evaluate` wrote, perhaps without a seed."""
     folder = Path(folder)
     record = folder / "record.json"
     if not record.is_file():
         raise MissingFileError(f"{folder} has no record.json; finish the run, or measure samples with 'evaluate'")
     pictures = [folder / "figures" / "samples.png", folder / "samples.png"]
-    return MeasuredRun(record, next((path for path in pictures if path.is_file()), None))
+    return MeasuredRun(record, next((path for path in pictures if path.is_file()), None), seed)
 
 
 def folder_name(method: str) -> str:
@@ -63,6 +65,9 @@ def create_submission(
     for run in runs:
         data = read_bytes(run.record, MAX_RECORD_BYTES)
         record = validate_record(data, str(run.record))
+        if record.seed is None and run.seed is not None:  # `evaluate` was not told it: it changes no number
+            record = record.model_copy(update={"seed": run.seed})
+            data = (json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
         if record.seed is None:
             raise SubmissionError(f"{run.record} has no seed; measure the samples again with --seed")
         if broken := record.metrics.notes.get("authenticity"):

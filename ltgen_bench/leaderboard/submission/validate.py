@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ltgen_bench.core.config import difference
 from ltgen_bench.core.errors import RecordError
 from ltgen_bench.core.plain_text import printable, shown, text_problem, title_problem
+from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.storage import sha256_bytes
 from ltgen_bench.evaluation.contradictions import contradictions
 from ltgen_bench.evaluation.record import Record
@@ -93,10 +95,7 @@ def validate_submission(folder: Path, data_root: Path = Path("data"), *, pixels:
         if record.seed != seed:
             raise SubmissionError(f"{source}: seed is {record.seed}; a record's file is called by its seed")
         if record.protocol.is_custom:
-            raise SubmissionError(
-                f"{source}: protocol {record.protocol.name} has settings of its own; only published protocols "
-                "enter a leaderboard ('ltgen-bench list protocols')"
-            )
+            raise SubmissionError(f"{source}: {_why_custom(record)}; only published protocols enter a leaderboard")
         if set(record.metrics.memorisation or {}) != {"features", "pixels"}:
             raise SubmissionError(
                 f"{source}: metrics.memorisation lacks features or pixels; measure the samples again with 'evaluate'"
@@ -117,6 +116,18 @@ def validate_submission(folder: Path, data_root: Path = Path("data"), *, pixels:
         notes.append(f"n = {len(records)}: fewer than {SEEDS_WANTED} seeds are shown and not ranked")
     shown_as = {seed: sha256_bytes(contents[f"{seed}.png"]) for seed in sorted(pictures)}
     return Submission(folder, metadata, records, sums, shown_as, notes)
+
+
+def _why_custom(record: Record) -> str:
+    """In which settings a custom protocol departs from the published one that it is called by."""
+    name = record.protocol.name.removesuffix("+custom")
+    published = PROTOCOLS.get(name)
+    if published is None:
+        return f"protocol {shown(record.protocol.name)} is none that is published ('ltgen-bench list protocols')"
+    if record.protocol.samples != published.samples:
+        return f"{record.protocol.samples:,} samples instead of the {published.samples:,} of protocol {name}"
+    changes = difference(published.model_dump(mode="json"), record.protocol.model_dump(mode="json"))
+    return f"protocol {name} with other settings ({'; '.join(change for change in changes if 'name' not in change)})"
 
 
 def _check_sums(folder: Path, contents: dict[str, bytes]) -> None:
