@@ -22,6 +22,12 @@ _Scale = Annotated[
         help="Of samples made elsewhere: w in eps_c + w (eps_c - eps_u), the cfg_scale of ADM, DiT, diffusers - 1."
     ),
 ]
+_Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        help="One per seed: a run's folder, a folder 'evaluate' wrote, an .npz of samples, or class folders."
+    ),
+]
 _SamplesUrls = Annotated[
     list[str] | None,
     typer.Option(help="Where each source's samples.npz is published (https, s3, hf), in their order; repeatable."),
@@ -48,12 +54,7 @@ def add_commands(app: typer.Typer) -> None:
 )
 def submit(
     options: Options,
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            help="One per seed: a run's folder, a folder 'evaluate' wrote, an .npz of samples, or class folders."
-        ),
-    ],
+    sources: _Sources,
     method_name: Annotated[str, typer.Option(help="The method, as tables will show it.")],
     seeds_run: Annotated[
         str, typer.Option(help="Every seed that was run, such as 0,1,2; leaving one out is not accepted.")
