@@ -39,8 +39,8 @@ def sweep(
     Example: ltgen-bench sweep runs/digits-lt/ddpm/77c9727649-s0 --set sampling.guidance_scale=0,0.5,1
     """
     from ltgen_bench.cli.run import prepared
-    from ltgen_bench.core.storage import atomic_path
     from ltgen_bench.evaluation.report.curves import PANELS, curves_figure
+    from ltgen_bench.evaluation.report.saving import save_figure
     from ltgen_bench.evaluation.report.tables import number
     from ltgen_bench.runs.folder import RunFolder
     from ltgen_bench.runs.sweep import parse_sweep
@@ -57,8 +57,7 @@ def sweep(
         title = f"{work.config.method['name']} on {work.resolved.dataset.name}"
         drawn = curves_figure(result.rows, result.keys[0], title=title, label=result.label, x_title=result.keys[0])
         figure = result.file.with_suffix(".png")
-        with atomic_path(figure) as temporary:
-            drawn.savefig(temporary, metadata={"Software": None})
+        save_figure(drawn, figure)
     if options.as_json:
         print_json({"keys": list(result.keys), "label": result.label, "rows": result.rows, "file": str(result.file)})
         return

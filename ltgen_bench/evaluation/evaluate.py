@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ltgen_bench.core.distributed import World
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import Protocol, get_protocol
+from ltgen_bench.core.storage import write_json
 from ltgen_bench.datasets import Dataset, load_dataset
 from ltgen_bench.datasets.unseen import unseen_images, unseen_reference
 from ltgen_bench.evaluation.authenticity import Authenticity, AuthenticityInputs, assess
@@ -42,9 +44,19 @@ class Evaluation:
     extractors: dict[str, ExtractorPart]
     authenticity: Authenticity  # whether the samples can be honest, as far as they say so themselves
 
+    def __repr__(self) -> str:
+        label = self.extractors["features"].label
+        measured = "not computed" if self.report.fid is None else f"{self.report.fid:.4g}"
+        where = f"{self.dataset.name}, {self.protocol.name}"
+        return f"<evaluation of {self.samples.count:,} samples on {where}: {label} {measured}>"
+
     def to_dict(self) -> dict[str, Any]:
         """The metrics, as JSON values."""
         return self.report.to_dict()
+
+    def save(self, path: str | Path) -> None:
+        """Write the metrics as JSON; a record with its provenance is what the command `evaluate` writes."""
+        write_json(Path(path), self.to_dict())
 
 
 def evaluate(
@@ -64,8 +76,10 @@ def evaluate(
     data set's default with as many samples as are given (`+custom` where that is another number). Raises SamplesError
     for images or labels that do not fit the data set, MissingFileError when the data set's images or the extractor's
     weights are not there.
+
+    Nothing is written anywhere unless `places` says where features are kept: `EvaluationPlaces(Path("data"))`.
     """
-    places = places or EvaluationPlaces()
+    places = places or EvaluationPlaces(cache=False)
     if isinstance(dataset, str):
         dataset = load_dataset(DatasetConfig(name=dataset), places.data_root)
     if protocol is None:

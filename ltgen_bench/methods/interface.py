@@ -81,7 +81,14 @@ class Method(ABC):
 
     @abstractmethod
     def fit(self, train_set: ImageSet, context: FitContext) -> None:
-        """Train on uint8 images (N, C, H, W) with int64 labels (N,); resuming from `context.folder` if it can."""
+        """Train on uint8 images (N, C, H, W) with int64 labels (N,); resuming from `context.folder` if it can.
+
+        def fit(self, train_set, context):  # a Gaussian a class, in pixels
+            pixels = train_set.images.reshape(len(train_set), -1).astype(float)
+            for c in range(len(self.spec.class_names)):
+                own = pixels[train_set.labels == c]
+                self.mean[c], self.covariance[c] = own.mean(axis=0), np.cov(own.T)
+        """
 
     @abstractmethod
     def sample(self, labels: Tensor, seeds: Sequence[int]) -> Tensor:

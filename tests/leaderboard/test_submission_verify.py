@@ -349,5 +349,6 @@ def test_a_run_of_this_package_becomes_a_submission(tmp_path: Path, quick_run) -
 
 def test_folder_names() -> None:
     assert folder_name("CORAL (ours), w = 0.01") == "coral-ours-w-0-01"
-    with pytest.raises(SubmissionError, match="--out"):
-        folder_name("生成")
+    assert folder_name("Überdiffusion") == "uberdiffusion"
+    assert folder_name("生成") == folder_name("生成") != folder_name("生产")
+    assert folder_name("生成").startswith("method-")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ltgen_bench.core.choices import Group
-from ltgen_bench.core.storage import atomic_path
 from ltgen_bench.datasets import ImageSet
 from ltgen_bench.evaluation.record import DatasetPart, Record
 from ltgen_bench.evaluation.report.closest_pairs import closest_pairs_figure
 from ltgen_bench.evaluation.report.curves import curves_figure
 from ltgen_bench.evaluation.report.grid import sample_grid
+from ltgen_bench.evaluation.report.saving import save_figure
 from ltgen_bench.evaluation.samples import Samples
 
 GROUP_COLOURS = {Group.MANY: "#3b6fb6", Group.MEDIUM: "#8a8a8a", Group.FEW: "#c8553d"}
@@ -60,8 +60,7 @@ def write_figures(folder: Path, record: Record, samples: Samples, training: Imag
     written = []
     for name, figure in figures.items():
         path = folder / name
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, metadata={"Software": None})
+        save_figure(figure, path)
         plt.close(figure)
         written.append(path)
     return written

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ltgen_bench.core.errors import ConfigError, did_you_mean
-from ltgen_bench.core.storage import atomic_path
 from ltgen_bench.evaluation.record import Record
+from ltgen_bench.evaluation.report.saving import save_figure
 from ltgen_bench.evaluation.samples import read_samples
 
 COLOURS = ("#3b6fb6", "#c8553d", "#5a9e6f", "#8a6bb1", "#c99a2e", "#4aa5b5", "#b0578a", "#8a8a8a")
@@ -40,8 +40,7 @@ def write_side_by_side(folder: Path, methods: Methods, class_name: str | None) -
         figures[f"class-{index}.png"] = grids
     written = []
     for name, figure in figures.items():
-        with atomic_path(folder / name) as temporary:
-            figure.savefig(temporary, metadata={"Software": None})
+        save_figure(figure, folder / name)
         written.append(folder / name)
     return written
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tempfile
+import unicodedata
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -41,11 +42,13 @@ def measured_run(folder: Path, seed: int | None = None) -> MeasuredRun:
 
 
 def folder_name(method: str) -> str:
-    """A method's name as a folder's name: lower case letters, digits and hyphens."""
-    name = re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")[:64]
-    if not name:
-        raise SubmissionError(f"no folder name can be made from the method name {method!r}; give --out")
-    return name
+    """A method's name as a folder's name: lower case letters, digits and hyphens.
+
+    Accents are left out; where nothing is left of a name in another script, it is `method-` and a hash of the name.
+    """
+    plain = unicodedata.normalize("NFKD", method).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:64]
+    return name if len(name) > 1 else f"method-{sha256_bytes(method.encode())[:8]}"
 
 
 def create_submission(

@@ -71,6 +71,11 @@ class MetricReport:
     notes: Mapping[str, str] = field(default_factory=dict)
     memorisation_scores: Mapping[str, MemorisationScores] = field(default_factory=dict, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        names = ("fid", "kid", "inception_score", "f8", "f1_8", "precision", "recall", "density", "coverage")
+        values = [f"{name}={getattr(self, name):.4g}" for name in names if getattr(self, name) is not None]
+        return f"<metrics {' '.join(values) or 'none'}; more in to_dict()>"
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain dictionaries, lists, numbers and None, ready for `json.dumps(..., allow_nan=False)`."""
         result = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "memorisation_scores"}
