@@ -10,7 +10,7 @@ import typer
 from ltgen_bench.cli.layers import configuration_layers
 from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json
-from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.errors import ConfigError, MissingFileError
 
 if TYPE_CHECKING:
     from ltgen_bench.leaderboard.submission import Submission
@@ -150,7 +150,6 @@ def _published(
     sources: list[Path], seeds: list[int], samples_url: list[str], weights_url: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Addresses with the size and hash of the files here, by seed."""
-    from ltgen_bench.core.errors import MissingFileError
     from ltgen_bench.core.storage import sha256_file
 
     found: dict[str, dict[str, Any]] = {}
@@ -182,17 +181,28 @@ def _is_measured(source: Path) -> bool:
     return source.is_dir() and ((source / "record.json").exists() or (source / "config.toml").exists())
 
 
+def _check_foreign(options: Options, source: Path) -> None:
+    """What has to be known of samples before they are read, to be measured here."""
+    from ltgen_bench.evaluation.provenance import code_state
+
+    if options.dataset is None and source.is_dir():
+        raise MissingFileError(
+            f"{source} has no record.json; finish the run, or give --dataset where it holds class folders of samples"
+        )
+    if options.dataset is None:
+        raise ConfigError(f"which data set are the samples {source} of? give --dataset")
+    if code_state().clean is False:
+        raise ConfigError(f"{source} would be measured with changed code, which is not accepted; commit it first")
+
+
 def _measured(options: Options, source: Path, method_name: str, seed: int) -> Path:
     """The folder with the record of `source`: itself, or a new one for a file of samples."""
     if _is_measured(source):
         return source
-    from ltgen_bench.evaluation.provenance import code_state
     from ltgen_bench.evaluation.sample_sources import load_samples
     from ltgen_bench.runs.external import evaluate_external
     from ltgen_bench.runs.resolve import resolve
 
-    if code_state().clean is False:
-        raise ConfigError(f"{source} would be measured with changed code, which is not accepted; commit it first")
     resolved = resolve(configuration_layers(options), options.data_root)
     loaded = load_samples([source], resolved.dataset.class_names, options.data_root / ".cache" / "samples")
     folder, _ = evaluate_external(
@@ -218,8 +228,7 @@ def _refuse_what_verify_would(options: Options, sources: list[Path]) -> None:
     found: dict[int, Samples] = {}
     for position, source in enumerate(sources):
         if not _is_measured(source):
-            if options.dataset is None:
-                raise ConfigError(f"which data set are the samples {source} of? give --dataset")
+            _check_foreign(options, source)
             dataset = resolve(configuration_layers(options), options.data_root).dataset
             cache = options.data_root / ".cache" / "samples"
             found[position] = load_samples([source], dataset.class_names, cache)
