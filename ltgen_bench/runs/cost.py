@@ -21,6 +21,7 @@ from ltgen_bench.runs.resolve import ResolvedRun
 _CPU_SECONDS = 1.5  # a timed step on a CPU may take about so long; its batch is chosen by that
 _FEW = 2  # images of the first, untimed calls, and of all where they are slow
 _REPEATS = 3
+_SURELY_SHORT = 1e12  # images x pixels x channels^2: below, the slowest machine needs hours and not days
 _UNSURE = 1.3  # the range is that of the repeats, and so much wider on either side
 
 
@@ -80,6 +81,26 @@ def estimate_cost(resolved: ResolvedRun, trials: Trials | None = None) -> dict[s
         "guidance_selection_hours_here": _hours(trial.inference_seconds, selection),
     }
     return cost
+
+
+def long_run_note(resolved: ResolvedRun) -> str | None:
+    """A word before a run on a CPU that will take more than a day here; None for others, most of them untimed."""
+    config = resolved.config
+    if not issubclass(resolved.method_class, DiffusionMethod) or resolve_device(config.execution.device).type != "cpu":
+        return None
+    pixels = resolved.dataset.image_shape[1] * resolved.dataset.image_shape[2]
+    images = config.training.steps * config.training.batch_size + config.protocol.samples
+    if images * pixels * config.network.base_channels**2 < _SURELY_SHORT:
+        return None
+    cost = estimate_cost(resolved)
+    stages = ("training", "sampling", "guidance_selection")
+    days = [sum(cost[f"{stage}_hours_here"][end] for stage in stages) / 24 for end in (0, 1)]
+    if days[0] < 1:
+        return None
+    return (
+        f"this takes about {days[0]:,.0f} to {days[1]:,.0f} days on this CPU, resumable. Use a GPU, or make it smaller: "
+        "--set training.steps, network.base_channels, protocol.samples (--dry-run times it)"
+    )
 
 
 def _hours(seconds: tuple[float, float], count: int) -> list[float]:

@@ -30,6 +30,7 @@ from ltgen_bench.evaluation.samples import Samples
 from ltgen_bench.features import weights_sha256
 from ltgen_bench.methods import DiffusionMethod, FitContext, Method
 from ltgen_bench.metrics.saturation import saturation_warning
+from ltgen_bench.runs.cost import long_run_note
 from ltgen_bench.runs.folder import RunFolder, run_path
 from ltgen_bench.runs.resolve import ResolvedRun
 from ltgen_bench.runs.sampling_stage import SamplingStage
@@ -163,6 +164,8 @@ class Run:
             adopt_trained(self.resolved, self.folder, self.progress)
         world.barrier()
         if not self.folder.model.exists():
+            if world.is_main and not self.folder.training_state.exists() and (note := long_run_note(self.resolved)):
+                self.progress.say(f"note: {note}")
             context = FitContext(self.folder.checkpoints, device, self.config.seed)
             with logged(context, self.resolved, self.folder, self.progress, world), author_code(type(method), "fit"):
                 method.fit(self.resolved.dataset.train(), context)

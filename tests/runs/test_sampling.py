@@ -125,3 +125,15 @@ def test_a_method_that_returns_the_wrong_thing_is_told(quick_run: Any, tmp_path:
         SamplesError, match=rf"class Grey: sample has to return a uint8 tensor \(5, 1, 8, 8\), and returned {got}"
     ):
         draw(method, tmp_path / "s.npz", count=5)
+
+
+def test_a_run_of_days_is_said_before_it_begins(tmp_path: Path) -> None:
+    from ltgen_bench.runs.cost import long_run_note
+    from ltgen_bench.runs.resolve import resolve
+
+    small = {"network": {"base_channels": 32}, "execution": {"device": "cpu"}}
+    assert long_run_note(resolve(small, tmp_path)) is None  # minutes, known without timing anything
+    long = {**small, "dataset": {"name": "cifar10lt"}, "training": {"steps": 3_000_000}}
+    note = long_run_note(resolve(long, tmp_path))
+    assert note is not None
+    assert "days on this CPU" in note
