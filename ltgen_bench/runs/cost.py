@@ -98,7 +98,7 @@ def long_run_note(resolved: ResolvedRun) -> str | None:
     if days[0] < 1:
         return None
     return (
-        f"this takes about {days[0]:,.0f} to {days[1]:,.0f} days on this CPU, resumable. Use a GPU, or make it smaller: "
+        f"this takes about {days[0]:,.0f} to {days[1]:,.0f} days on this CPU. Use a GPU, or make it smaller: "
         "--set training.steps, network.base_channels, protocol.samples (--dry-run times it)"
     )
 
