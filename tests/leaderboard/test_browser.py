@@ -69,6 +69,9 @@ def screen(browser: Any, width: int, dark: bool = False) -> None:
 def visit(browser: Any, page: Path) -> None:
     browser.get("about:blank")  # so that a change of the #part alone loads the page again
     browser.get(page.as_uri())
+    # on a busy machine the driver may still look at the blank page
+    there = "return document.readyState === 'complete' && location.href.startsWith(arguments[0])"
+    WebDriverWait(browser, 20).until(lambda seen: seen.execute_script(there, page.as_uri()))
 
 
 def methods(browser: Any) -> list[str]:
