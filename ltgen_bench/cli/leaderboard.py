@@ -26,7 +26,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("baseline-rows")(baseline_rows)
 
 
-@offers("check leaderboards data_root")
+@offers("check leaderboards data_root as_json")
 def build(
     options: Options,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 2 when a file is stale.")] = False,
@@ -39,14 +39,18 @@ def build(
 
     _there(options.leaderboards)
     if check:
-        print(f"{check_tables(options.leaderboards, options.data_root)} files are up to date")
+        count = check_tables(options.leaderboards, options.data_root)
+        if options.as_json:
+            print_json({"files": count, "changed": [], "left_out": []})
+        else:
+            print(f"{count} files are up to date")
         return
     left_out: list[str] = []
     changed = build_tables(options.leaderboards, options.data_root, left_out)
-    for path in changed:
-        print(path)
-    if not changed:
-        print("everything is up to date")
+    if options.as_json:
+        print_json({"changed": list(map(str, changed)), "left_out": left_out})
+    else:
+        print("\n".join(map(str, changed)) or "everything is up to date")
     _refuse_left_out(left_out)
 
 
@@ -108,7 +112,7 @@ def keep(
         print(f"{kept}  {kept.stat().st_size:,} bytes")
 
 
-@offers("out leaderboards data_root")
+@offers("out leaderboards data_root as_json")
 def site(
     options: Options,
     out: Annotated[Path, typer.Argument(help="Folder to write; a site of an earlier build in it is replaced.")],
@@ -122,7 +126,10 @@ def site(
     _there(options.leaderboards)
     left_out: list[str] = []
     pages = write_site(options.leaderboards, out, options.data_root, left_out)
-    print(f"{out / 'index.html'} and {pages} pages of records")
+    if options.as_json:
+        print_json({"index": str(out / "index.html"), "record_pages": pages, "left_out": left_out})
+    else:
+        print(f"{out / 'index.html'} and {pages} pages of records")
     _refuse_left_out(left_out)
 
 

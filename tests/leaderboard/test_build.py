@@ -303,6 +303,18 @@ def test_an_invalid_submission_is_left_out_and_named(leaderboards: Path, monkeyp
         assert "CBDM" not in page.read_text().split("Reported by the authors")[0]
 
 
+def test_build_and_site_speak_json(leaderboards: Path, monkeypatch, capsys) -> None:
+    places = ["--leaderboards", leaderboards, "--json"]
+    code, out, _ = command(monkeypatch, capsys, "leaderboard", "build", *places)
+    assert code == 0
+    assert str(leaderboards / "tables" / TABLE) in json.loads(out)["changed"]
+    code, out, _ = command(monkeypatch, capsys, "leaderboard", "build", "--check", *places)
+    assert (code, json.loads(out)["changed"]) == (0, [])
+    code, out, _ = command(monkeypatch, capsys, "leaderboard", "site", leaderboards.parent / "site", *places)
+    assert (code, json.loads(out)["left_out"]) == (0, [])
+    assert Path(json.loads(out)["index"]).is_file()
+
+
 def test_of_two_with_the_same_samples_the_checked_one_stays(leaderboards: Path) -> None:
     """Whoever hands in somebody's samples under another name does not stop the tables, nor take the place."""
     source = leaderboards / "records/digits-lt/coral"
