@@ -21,7 +21,7 @@ class Progress:
         """Begin a task of `total` units of which `done` are done already (a resumed run)."""
 
     def update(self, done: int, note: str = "") -> None:
-        """Report that `done` units of the current task are done; `note` is shown behind it."""
+        """Report that `done` units of the current task are done; the last `note` is shown behind it."""
 
     def finish(self) -> None:
         """End the current task."""
@@ -45,7 +45,7 @@ class TerminalProgress(Progress):
         self.log_file: Path | None = None
         self._bar: Any = None
         self._task: Any = None
-        self._what, self._unit, self._total = "", "", 0
+        self._what, self._unit, self._total, self._note = "", "", 0, ""
         self._first_done, self._began, self._last_line = 0, 0.0, 0.0
 
     def say(self, text: str) -> None:
@@ -59,7 +59,7 @@ class TerminalProgress(Progress):
     def start(self, what: str, total: int, unit: str, done: int = 0) -> None:
         """Open a bar, or print the first line."""
         self.finish()
-        self._what, self._unit, self._total = what, unit, total
+        self._what, self._unit, self._total, self._note = what, unit, total, ""
         self._first_done, self._began = done, time.monotonic()
         self._last_line = self._began
         if self.console.is_terminal:
@@ -87,14 +87,15 @@ class TerminalProgress(Progress):
 
     def update(self, done: int, note: str = "") -> None:
         """Move the bar; without a terminal, print a line every ten seconds."""
+        self._note = note or self._note
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, note=note)
+            self._bar.update(self._task, completed=done, note=self._note)
         elif time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
             rate = (done - self._first_done) / max(1e-9, self._last_line - self._began)
             left = (self._total - done) / rate if rate > 0 else float("inf")
             print(
-                f"{self._what}: {done}/{self._total} {self._unit}, {_clock(left)} left  {note}".rstrip(),
+                f"{self._what}: {done}/{self._total} {self._unit}, {_clock(left)} left  {self._note}".rstrip(),
                 file=sys.stderr,
                 flush=True,
             )

@@ -129,3 +129,21 @@ def test_a_written_json_is_readable(tmp_path: Path) -> None:
     write_json(tmp_path / "a" / "x.json", {"ü": [1, None]})
     assert json.loads((tmp_path / "a" / "x.json").read_text(encoding="utf-8")) == {"ü": [1, None]}
     assert (tmp_path / "a" / "x.json").stat().st_mode & 0o400
+
+
+def test_lines_without_a_terminal_keep_the_last_note(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """Loss and rate are known now and then, and every line has them."""
+    from ltgen_bench.core import progress
+
+    monkeypatch.setattr(progress, "_LINE_EVERY", 0.0)
+    shown = progress.TerminalProgress()
+    shown.start("training", 100, "steps")
+    shown.update(10, "diffusion 0.12  900 images/s")
+    shown.update(20)
+    shown.start("sampling", 10, "images")
+    shown.update(5)
+    lines = capfd.readouterr().err.splitlines()
+    assert "10/100" in lines[1]
+    assert lines[2].startswith("training: 20/100 steps, ")
+    assert lines[2].endswith("left  diffusion 0.12  900 images/s")
+    assert lines[4].endswith("left")
