@@ -37,7 +37,7 @@ def boards(tmp_path: Path) -> Path:
     return tmp_path / "boards"
 
 
-def drawn(boards: Path, rows: int = 2) -> list[Drawn]:
+def drawn(boards: Path, rows: int = 20) -> list[Drawn]:
     return list(draw_again(boards, read_entries(boards), rows=rows, data_root=boards, device="cpu"))
 
 
@@ -45,12 +45,12 @@ def test_the_committed_weights_draw_the_committed_samples(boards: Path, monkeypa
     code, _, err = command(monkeypatch, capsys, "leaderboard", "build", "--leaderboards", boards)
     assert code == 0, err
     code, out, err = command(
-        monkeypatch, capsys, "leaderboard", "check", "--draw", 4, "--leaderboards", boards, "--device", "cpu"
+        monkeypatch, capsys, "leaderboard", "check", "--draw", 20, "--leaderboards", boards, "--device", "cpu"
     )
     assert code == 0, err
-    assert f"{NAME} seed 0: 4 rows drawn again" in out
+    assert f"{NAME} seed 0: 20 rows drawn again" in out
     (boards / "evidence/digits-lt" / NAME / "0.weights.npz").unlink()
-    code, out, err = command(monkeypatch, capsys, "leaderboard", "check", "--draw", 4, "--leaderboards", boards)
+    code, out, err = command(monkeypatch, capsys, "leaderboard", "check", "--draw", 20, "--leaderboards", boards)
     assert code == 2
     assert "is no file of packed weights" in out
     assert err.strip() == "error: 1 of 1 kept seeds do not hold"
