@@ -19,7 +19,7 @@ from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import Protocol, get_protocol
 from ltgen_bench.core.storage import write_json
-from ltgen_bench.datasets import Dataset, load_dataset
+from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
 from ltgen_bench.datasets.unseen import unseen_images, unseen_reference
 from ltgen_bench.evaluation.authenticity import Authenticity, AuthenticityInputs, assess
 from ltgen_bench.evaluation.compared import Compared, compared_sides
@@ -269,10 +269,30 @@ def _notes(
             f"{len(samples):,} samples are fewer than the {sets.main.dim:,} features: its bias dominates, so "
             "compare it with numbers from exactly as many samples only"
         )
+    if words := _small_reference(compared.reference, dataset, sets.main.dim):
+        notes["reference"] = words
     held_out = compared.held_out
     if held_out is not None and class_mix_differs(samples.labels, held_out.labels, dataset.class_count):
         notes["memorisation"] = _CLASS_MIX
     return notes
+
+
+def _small_reference(reference: ImageSet, dataset: Dataset, dim: int) -> str:
+    """What few reference images do to the numbers; empty where there are enough."""
+    words = []
+    if len(reference) <= dim:
+        words.append(
+            f"{len(reference):,} reference images are fewer than the {dim:,} features: distances are biased up"
+        )
+    counts = reference.counts(dataset.class_count)
+    few = [name for name, count in zip(dataset.class_names, counts, strict=True) if 0 < count < _FEW_OF_A_CLASS]
+    if few:
+        some = ", ".join(few[:5]) + (", ..." if len(few) > 5 else "")
+        words.append(
+            f"{len(few)} of {dataset.class_count} classes have fewer than {_FEW_OF_A_CLASS} reference images ({some}): "
+            "their numbers are coarse"
+        )
+    return "; ".join(words)
 
 
 def _authenticity(
@@ -305,6 +325,7 @@ def _authenticity(
     )
 
 
+_FEW_OF_A_CLASS = 50
 _FURTHER = ("efficientnet-lite0", "dinov2-vit-b-14")
 _FEWEST_PIXELS = 32  # a side: networks for photographs have nothing to say of less
 _LESS_MEMORY = "try a smaller --set execution.evaluation_batch_size"

@@ -41,3 +41,18 @@ def test_a_run_on_mps_is_measured_on_the_cpu(tmp_path: Path) -> None:
         return evaluator.measure(some_samples(), dataset, protocol).to_dict()
 
     assert measured("mps") == measured("cpu")
+
+
+def test_a_small_reference_is_said_beside_the_numbers(tmp_path: Path) -> None:
+    from ltgen_bench.core.config import DatasetConfig
+    from ltgen_bench.datasets import ImageSet, load_dataset
+    from ltgen_bench.evaluation.evaluate import _small_reference
+
+    dataset = load_dataset(DatasetConfig(name="digits-lt"), tmp_path)
+    many = np.repeat(np.arange(10), 60)
+    assert _small_reference(ImageSet(np.zeros((600, 1, 8, 8), np.uint8), many), dataset, 64) == ""
+    labels = np.concatenate([np.repeat(np.arange(9), 60), np.full(20, 9)])
+    images = ImageSet(np.zeros((560, 1, 8, 8), np.uint8), labels)
+    words = _small_reference(images, dataset, 2048)
+    assert "560 reference images are fewer than the 2,048 features" in words
+    assert "1 of 10 classes have fewer than 50 reference images (9)" in words
