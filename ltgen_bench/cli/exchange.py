@@ -81,14 +81,14 @@ def import_(
 def _statistics(options: Options, run: Path) -> GaussianStatistics:
     """Mean and covariance of what the run was compared with, in the protocol's network."""
     from ltgen_bench.core.devices import measuring_device, resolve_device
-    from ltgen_bench.datasets.unseen import unseen_reference
+    from ltgen_bench.evaluation.compared import reference_of
     from ltgen_bench.evaluation.evaluate import Evaluator
     from ltgen_bench.metrics import gaussian_statistics
     from ltgen_bench.runs.loaded import load_run
 
     loaded = load_run(run, data_root=options.data_root)
     dataset, protocol = loaded.dataset, loaded.record.protocol
-    reference = unseen_reference(dataset)[1] if protocol.reference == "unseen" else dataset.reference_set()
+    reference = reference_of(dataset, protocol)[1]
     device = measuring_device(resolve_device(options.device or "auto"))
     sets = Evaluator(options.places(), device, progress=options.progress()).feature_sets(protocol)
     return gaussian_statistics(sets.of_images("reference", reference.images))

@@ -83,7 +83,8 @@ def check(
             found.append(one)
             if not options.as_json:
                 said = f"{one.rows} rows drawn again, {one.equal} equal to the last bit"
-                print(f"{one.submission} seed {one.seed}: {one.problem or said}", flush=True)
+                place = one.submission if one.seed is None else f"{one.submission} seed {one.seed}"
+                print(f"{place}: {one.problem or said}", flush=True)
     if options.as_json:
         print_json({"tables": tables, "drawn": [one.to_dict() for one in found]})
     if problems := sum(bool(one.problem) for one in found):

@@ -17,11 +17,11 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ltgen_bench.core.bounded import check_values, parse_toml, read_text_bounded
 from ltgen_bench.core.choices import Conditioning, ModelWeights, SamplerName
 from ltgen_bench.core.errors import ConfigError, did_you_mean, first_mistake
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.core.storage import sha256_json
+from ltgen_bench.core.text_files import check_values, parse_toml, read_text_bounded
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Positive = Annotated[int, Field(gt=0)]

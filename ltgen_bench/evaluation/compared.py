@@ -8,6 +8,7 @@ import numpy as np
 
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.datasets import Dataset, ImageSet
+from ltgen_bench.datasets.base import ReferenceInfo
 from ltgen_bench.datasets.overlap import not_trained_on
 from ltgen_bench.datasets.unseen import unseen_reference
 from ltgen_bench.evaluation.feature_sets import FeatureSets
@@ -27,16 +28,22 @@ class Compared:
     held_out: ImageSet | None
 
 
+def reference_of(dataset: Dataset, protocol: Protocol) -> tuple[ReferenceInfo, ImageSet]:
+    """The real images that `protocol` compares with; raises DataError where it wants unseen ones and there are none."""
+    if protocol.reference == "unseen":
+        return unseen_reference(dataset)
+    return dataset.reference, dataset.reference_set()
+
+
 def compared_sides(samples: Samples, dataset: Dataset, protocol: Protocol, sets: FeatureSets) -> Compared:
     """Extract all that a protocol compares; raises as `Evaluator.measure` does."""
-    unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
-    info, reference = unseen or (dataset.reference, dataset.reference_set())
+    info, reference = reference_of(dataset, protocol)
     train = dataset.train()
     held_out = not_trained_on(dataset.held_out(), train)
     generated = sets.arrays("samples", samples.images, samples.labels)
     real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
     papers = None
-    if unseen is not None:
+    if protocol.reference == "unseen":
         theirs = dataset.reference_set()
         papers = sets.arrays(f"reference {dataset.reference.name}", theirs.images, theirs.labels)
     mirror = protocol.copies == "mirrored" and dataset.horizontal_flip  # as training may have seen them

@@ -18,7 +18,7 @@ from ltgen_bench.core.errors import MissingExtraError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.datasets import Dataset, ImageSet
-from ltgen_bench.datasets.unseen import unseen_reference
+from ltgen_bench.evaluation.compared import reference_of
 from ltgen_bench.evaluation.feature_sets import FeatureSets
 from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.samples import Samples, check_samples
@@ -72,7 +72,7 @@ def crosscheck(
     progress = progress or Progress()
     check_samples(samples, dataset)
     sets = FeatureSets.of(protocol, places, measuring_device(device), batch_size, progress)
-    reference = unseen_reference(dataset)[1] if protocol.reference == "unseen" else dataset.reference_set()
+    reference = reference_of(dataset, protocol)[1]
     own = sets.arrays("samples", samples.images, samples.labels)
     real = sets.arrays("reference", reference.images, reference.labels)
     theirs = (own, real)

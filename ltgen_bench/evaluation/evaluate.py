@@ -22,7 +22,7 @@ from ltgen_bench.core.storage import write_json
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
 from ltgen_bench.datasets.unseen import unseen_images, unseen_reference
 from ltgen_bench.evaluation.authenticity import Authenticity, AuthenticityInputs, assess
-from ltgen_bench.evaluation.compared import Compared, compared_sides
+from ltgen_bench.evaluation.compared import Compared, compared_sides, reference_of
 from ltgen_bench.evaluation.feature_sets import FeatureSets
 from ltgen_bench.evaluation.parts import class_mix_differs, dataset_part, extractor_part, metric_settings, samples_part
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights, refuse_unused_weights
@@ -170,8 +170,7 @@ class Evaluator:
         device = measuring_device(self.device)
         with memory_errors(_LESS_MEMORY):
             sets = self.feature_sets(protocol)
-            unseen = unseen_reference(dataset) if protocol.reference == "unseen" else None
-            info, reference = unseen or (dataset.reference, dataset.reference_set())
+            info, reference = reference_of(dataset, protocol)
             real = sets.arrays(f"reference {info.name}", reference.images, reference.labels)
         settings = replace(metric_settings(protocol), intervals=False, real_vs_real=False)
         passing = replace(sets, cache=None)  # nobody asks for these samples' features again

@@ -12,10 +12,10 @@ from ltgen_bench.core.errors import SamplesError, did_you_mean
 from ltgen_bench.core.npz import npz_headers, read_npz
 from ltgen_bench.core.storage import atomic_path
 from ltgen_bench.metrics import FeatureArrays, GaussianStatistics, gaussian_statistics
+from ltgen_bench.metrics.inputs import LARGEST_FEATURE
 
 ARRAYS = ("features", "labels", "probabilities", "manifold_features")
 STATISTICS = ("mu", "sigma", "n")
-_LARGEST = 1e30
 _ROUNDING = 1e-5  # of the largest eigenvalue: some tools write float32
 
 
@@ -65,8 +65,8 @@ def read_reference(path: Path) -> Reference:
 def _check_covariance(statistics: GaussianStatistics) -> None:
     """A covariance has no negative eigenvalue but for rounding: with one, a distance would come out all the same."""
     largest = float(np.abs(statistics.covariance).max())
-    if max(largest, float(np.abs(statistics.mean).max())) > _LARGEST:
-        raise SamplesError(f"statistics: values beyond {_LARGEST:g}, which no network gives")
+    if max(largest, float(np.abs(statistics.mean).max())) > LARGEST_FEATURE:
+        raise SamplesError(f"statistics: values beyond {LARGEST_FEATURE:g}, which no network gives")
     eigenvalues = np.linalg.eigvalsh(statistics.covariance)
     if eigenvalues[0] < -_ROUNDING * max(float(eigenvalues[-1]), 0.0) or (eigenvalues[-1] <= 0 and largest > 0):
         raise SamplesError(

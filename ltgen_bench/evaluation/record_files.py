@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ltgen_bench.core.bounded import parse_json, read_text_bounded
 from ltgen_bench.core.errors import RecordError, first_mistake
 from ltgen_bench.core.storage import write_json
+from ltgen_bench.core.text_files import parse_json, read_text_bounded
 from ltgen_bench.evaluation.contradictions import inconsistencies
 from ltgen_bench.evaluation.record import Record
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from ltgen_bench.core.choices import Level
 from ltgen_bench.core.errors import UserError
-from ltgen_bench.core.plain_text import shown, skeleton
+from ltgen_bench.core.plain_text import shown
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.leaderboard.factors import is_control
 from ltgen_bench.leaderboard.reference_rows import ReferenceRow, read_reference_rows, reference_rows_path
 from ltgen_bench.leaderboard.submission import SEEDS_WANTED, Submission, SubmissionError, validate_submission
 from ltgen_bench.leaderboard.submission.levels import RANKED_FROM, level_of
+from ltgen_bench.leaderboard.submission.names import skeleton
 from ltgen_bench.leaderboard.submission.untrusted import FOLDER_NAME
 from ltgen_bench.leaderboard.submission.verification import Verification, verified_seeds
 

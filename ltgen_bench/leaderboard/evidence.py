@@ -40,7 +40,7 @@ class Drawn:
     """One seed of a submission: how many rows were drawn again, how many were equal, or why it does not hold."""
 
     submission: Path
-    seed: int
+    seed: int | None  # None: a file that belongs to no seed
     rows: int = 0
     equal: int = 0  # to the last bit
     problem: str = ""
@@ -137,4 +137,4 @@ def draw_again(
                 yield Drawn(entry.submission.path, seed, problem=str(error))
     root = leaderboards / "evidence"
     for path in sorted(path for path in root.rglob("*") if not path.is_dir() and path not in known):
-        yield Drawn(path, 0, problem="it belongs to no submission")
+        yield Drawn(path, None, problem="it belongs to no submission")

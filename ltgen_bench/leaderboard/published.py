@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ltgen_bench.core.bounded import parse_toml, read_text_bounded
 from ltgen_bench.core.errors import RecordError, first_mistake
+from ltgen_bench.core.text_files import parse_toml, read_text_bounded
 
 MetricKey = Literal["fid", "inception_score", "f8", "recall", "f1_8", "precision"]
 _Text = Annotated[str, Field(min_length=1, max_length=400)]

@@ -15,11 +15,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ltgen_bench.core.bounded import parse_json, read_text_bounded
 from ltgen_bench.core.errors import RecordError, first_mistake
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.core.seeding import derive_seed, labels_by_policy
 from ltgen_bench.core.storage import write_json
+from ltgen_bench.core.text_files import parse_json, read_text_bounded
 from ltgen_bench.datasets import Dataset, ImageSet
 from ltgen_bench.datasets.unseen import unseen_reference
 from ltgen_bench.evaluation.evaluate import Evaluation, Evaluator

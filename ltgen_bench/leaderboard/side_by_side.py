@@ -14,6 +14,7 @@ from ltgen_bench.core.config import difference
 from ltgen_bench.core.errors import RecordError, did_you_mean
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
+from ltgen_bench.evaluation.report.tables import OVERALL
 from ltgen_bench.leaderboard.comparison import Difference, SeedSeries, compare_all
 
 RATIO_METRICS = ("fid",)  # positive, with noise in proportion
@@ -145,7 +146,7 @@ def metric_names() -> list[str]:
 
 def lower_is_better(name: str) -> bool:
     """Whether the smaller of two values is the better one."""
-    return name.rpartition(".")[2] in ("fid", "kid", "gap")
+    return name == "gap" or not {key: higher for key, _, higher in OVERALL}[name.rpartition(".")[2]]
 
 
 def _series(rival: Contender, name: str) -> SeedSeries:

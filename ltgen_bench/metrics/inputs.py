@@ -16,7 +16,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 # Rows looked at together when values are checked; keeps the temporary arrays of a check small.
-_LARGEST = 1e30
+LARGEST_FEATURE = 1e30
 _ROWS_PER_CHECK = 8192
 
 
@@ -45,9 +45,9 @@ def check_matrix(name: str, values: Any, *, rows: int | None = None, columns: in
         if not finite.all():
             row = start + int(np.flatnonzero(~finite.all(axis=1))[0])
             raise SamplesError(f"{name}: row {row} holds NaN or infinity; every value must be finite")
-        if float(np.abs(part).max(initial=0)) > _LARGEST:
+        if float(np.abs(part).max(initial=0)) > LARGEST_FEATURE:
             raise SamplesError(
-                f"{name}: values beyond {_LARGEST:g}, which no network gives: their squares lose all digits"
+                f"{name}: values beyond {LARGEST_FEATURE:g}, which no network gives: their squares lose all digits"
             )
     return array
 

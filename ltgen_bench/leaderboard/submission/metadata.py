@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ltgen_bench.core.bounded import parse_toml
 from ltgen_bench.core.errors import first_mistake
-from ltgen_bench.core.plain_text import printable, shown, text_problem, title_problem
+from ltgen_bench.core.plain_text import printable, shown, text_problem
+from ltgen_bench.core.text_files import parse_toml
 from ltgen_bench.leaderboard.exchange.fetch import MOST_BYTES, RemoteFile
+from ltgen_bench.leaderboard.submission.names import title_problem
 from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS, Declaration
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 

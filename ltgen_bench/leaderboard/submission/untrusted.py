@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ltgen_bench.core.bounded import read_bounded
 from ltgen_bench.core.errors import RecordError
 from ltgen_bench.core.plain_text import printable, shown, text_problem
+from ltgen_bench.core.text_files import read_bounded
 from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES
 from ltgen_bench.leaderboard.submission.terms import MOST_SEEDS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ltgen_bench.core.config import difference
 from ltgen_bench.core.errors import RecordError
-from ltgen_bench.core.plain_text import printable, shown, text_problem, title_problem
+from ltgen_bench.core.plain_text import printable, shown, text_problem
 from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.storage import sha256_bytes
 from ltgen_bench.evaluation.contradictions import contradictions
@@ -16,6 +16,7 @@ from ltgen_bench.evaluation.record_files import parse_record
 from ltgen_bench.leaderboard.submission.completeness import gaps
 from ltgen_bench.leaderboard.submission.departures import dataset_of, departures, unchecked
 from ltgen_bench.leaderboard.submission.metadata import SubmissionMetadata, parse_metadata
+from ltgen_bench.leaderboard.submission.names import title_problem
 from ltgen_bench.leaderboard.submission.terms import SEEDS_WANTED
 from ltgen_bench.leaderboard.submission.untrusted import (
     CHECKSUMS,

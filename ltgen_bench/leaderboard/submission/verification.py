@@ -15,12 +15,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ltgen_bench.core.bounded import parse_json
 from ltgen_bench.core.errors import SamplesError, first_mistake
 from ltgen_bench.core.generated import check_real_folder
 from ltgen_bench.core.npz import npz_headers
 from ltgen_bench.core.plain_text import printable, text_problem
 from ltgen_bench.core.storage import ARCHIVE_ERRORS, write_json
+from ltgen_bench.core.text_files import parse_json
 from ltgen_bench.evaluation.record import CodePart, Counts, EnvironmentPart, Name, Record, Sha256
 from ltgen_bench.evaluation.samples import Samples, read_samples
 from ltgen_bench.leaderboard.submission.completeness import code_problems, time_problem

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltgen_bench.core.bounded import MAX_DEPTH, parse_json, parse_toml, read_bounded, read_text_bounded
 from ltgen_bench.core.config import parse_overrides
 from ltgen_bench.core.errors import ConfigError, RecordError
+from ltgen_bench.core.text_files import MAX_DEPTH, parse_json, parse_toml, read_bounded, read_text_bounded
 
 
 def folder(path: Path) -> None:

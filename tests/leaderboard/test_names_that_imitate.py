@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltgen_bench.core.plain_text import is_hidden, printable, shown, skeleton, text_problem, title_problem
+from ltgen_bench.core.plain_text import is_hidden, printable, shown, text_problem
+from ltgen_bench.leaderboard.submission.names import skeleton, title_problem
 
 IMITATIONS = {
     "hangul filler": "CORAL\u3164",
