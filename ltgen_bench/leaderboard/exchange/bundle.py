@@ -20,7 +20,7 @@ from ltgen_bench.evaluation.feature_files import write_statistics
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES, read_record
 from ltgen_bench.leaderboard.exchange.model_card import model_card
-from ltgen_bench.leaderboard.submission.untrusted import CHECKSUMS, SubmissionError, check_json, read_bytes
+from ltgen_bench.leaderboard.submission.untrusted import CHECKSUMS, SubmissionError, check_json, parse_sums, read_bytes
 from ltgen_bench.leaderboard.submission.validate import validate_record
 from ltgen_bench.leaderboard.submission.verification import read_untrusted_samples
 from ltgen_bench.metrics import GaussianStatistics
@@ -160,7 +160,7 @@ def _checked_files(path: Path) -> dict[str, str]:
     if CHECKSUMS not in found:
         raise SubmissionError(f"{path} is no bundle: it has no {CHECKSUMS}")
     del found[CHECKSUMS]
-    listed = _listed(path)
+    listed = parse_sums(read_bytes(path / CHECKSUMS, _SMALL), path / CHECKSUMS)
     for name in _NEEDED:
         if name not in found:
             raise SubmissionError(f"{path}: {name} is missing")
@@ -172,15 +172,4 @@ def _checked_files(path: Path) -> dict[str, str]:
     for name, file in found.items():
         if sha256_file(file) != listed[name]:
             raise SubmissionError(f"{path}: {name} is not the file whose sha256 {CHECKSUMS} has")
-    return listed
-
-
-def _listed(path: Path) -> dict[str, str]:
-    lines = read_bytes(path / CHECKSUMS, _SMALL).decode("utf-8", "replace").splitlines()
-    listed = {}
-    for number, line in enumerate(lines, 1):
-        match = re.fullmatch(r"([0-9a-f]{64})  (\S{1,200})", line)
-        if match is None or match[2] in listed:
-            raise SubmissionError(f"{path / CHECKSUMS}: line {number} is not '<sha256>  <name>', each name once")
-        listed[match[2]] = match[1]
     return listed

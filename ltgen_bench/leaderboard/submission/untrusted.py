@@ -120,6 +120,23 @@ def size_limit(name: str) -> int | None:
     return 2 << 20 if PICTURE_NAME.fullmatch(name) else None
 
 
+def parse_sums(data: bytes, source: Path) -> dict[str, str]:
+    """The sha256 of every file that a list as `sha256sum` writes it names, by name; SubmissionError for any other."""
+    try:
+        lines = data.decode("ascii").splitlines()
+    except UnicodeDecodeError:
+        raise SubmissionError(f"{source} is not ASCII text") from None
+    stated: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        match = re.fullmatch(r"([0-9a-f]{64})  (\S{1,200})", line)
+        if match is None:
+            raise SubmissionError(f"{source}: line {number} is not '<sha256>  <name>'")
+        if match[2] in stated:
+            raise SubmissionError(f"{source} names {shown(match[2])} twice")
+        stated[match[2]] = match[1]
+    return stated
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """A plain file's bytes; a link, a pipe or a file above `limit` bytes is refused without being read."""
     return read_bounded(path, error=SubmissionError, limit=limit, follow_links=False)

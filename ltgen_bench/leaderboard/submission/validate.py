@@ -26,6 +26,7 @@ from ltgen_bench.leaderboard.submission.untrusted import (
     SubmissionError,
     check_json,
     check_picture,
+    parse_sums,
     read_bytes,
     scan_folder,
     size_limit,
@@ -134,16 +135,7 @@ def _why_custom(record: Record) -> str:
 def _check_sums(folder: Path, contents: dict[str, bytes]) -> None:
     """`SHA256SUMS` names every other file once, with its hash, in the format of `sha256sum`."""
     source = folder / CHECKSUMS
-    stated: dict[str, str] = {}
-    try:
-        lines = contents[CHECKSUMS].decode("ascii").splitlines()
-    except UnicodeDecodeError:
-        raise SubmissionError(f"{source} is not ASCII text") from None
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        if name in stated:
-            raise SubmissionError(f"{source} names {shown(name)} twice")
-        stated[name] = digest
+    stated = parse_sums(contents[CHECKSUMS], source)
     for name in sorted(set(stated) ^ (set(contents) - {CHECKSUMS})):
         where = "is named there and not in the folder" if name in stated else "is in the folder and not named there"
         raise SubmissionError(f"{source}: {shown(name)} {where}")
