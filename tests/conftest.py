@@ -32,6 +32,8 @@ QUICK = {
     "network": {"base_channels": 8, "norm_groups": 4},
 }
 QUICK_OPTIONS = [f"--set={section}.{key}={value}" for section, values in QUICK.items() for key, value in values.items()]
+# the same for a method that reads none of the sections of diffusion methods
+PLAIN_OPTIONS = [option for option in QUICK_OPTIONS if option.startswith(("--set=protocol.", "--set=execution."))]
 
 
 Cli = Callable[..., tuple[int, str, str]]

@@ -46,7 +46,7 @@ def crosscheck(
     options.load_plugins()
     layers, files = source_layers(options, samples)
     resolved = resolve(layers, options.data_root)
-    labelled = resolved.config.sampling.labelled
+    labelled = resolved.config.labelled
     cache = options.data_root / ".cache" / "samples"
     loaded = load_samples(files, resolved.dataset.class_names, cache, labelled=labelled)
     device = resolve_device(resolved.config.execution.device)

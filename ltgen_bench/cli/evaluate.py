@@ -103,7 +103,7 @@ def evaluate(
     if options.path is not None:
         progress.say(f"reading the images in {options.path} (decoded the first time, then cached)")
     resolved = resolve(layers, options.data_root)
-    labelled = resolved.config.sampling.labelled
+    labelled = resolved.config.labelled
     cache = options.data_root / ".cache" / "samples"
     measured = []
     for number, files in enumerate(sets := _sets_of_samples(samples, shards)):

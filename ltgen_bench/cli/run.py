@@ -138,7 +138,7 @@ def sample(
     if options.as_json:
         print_json({"samples": str(path), "sha256": digest})
     else:
-        free = "" if work.config.sampling.labelled else " --set sampling.conditioning=none"
+        free = "" if work.config.labelled else " --set sampling.conditioning=none"
         print_tables(
             [f"samples  {path}", f"next     ltgen-bench evaluate {path} --dataset {work.config.dataset.name}{free}"]
         )
@@ -174,7 +174,7 @@ def _print_plan(work: Run, as_json: bool) -> None:
     if as_json:
         print_json(
             {
-                "config": config.model_dump(mode="json"),
+                "config": config.values(),
                 "config_hash": config.hash(),
                 "protocol_hash": config.protocol.hash(),
                 "run": str(work.folder.path),

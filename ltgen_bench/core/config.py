@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from ltgen_bench.core.choices import Conditioning, ModelWeights, SamplerName
 from ltgen_bench.core.errors import ConfigError, did_you_mean, first_mistake
@@ -224,6 +224,25 @@ _NO_IDENTITY: dict[str, Any] = {"execution": True, "seed": True, "training": {"i
 
 _LATER_KEYS = ("cut_seed", "class_order")
 
+# What a method may have no use for; it declares those that it reads (`Method.uses`).
+OPTIONAL_SECTIONS = ("network", "diffusion", "training", "sampling")
+
+
+class UndeclaredSection:
+    """What a method finds in place of a section that it does not declare: any use of it is refused in one line."""
+
+    def __init__(self, name: str):
+        self.__dict__["section"] = name
+
+    def __getattr__(self, key: str) -> Any:
+        name = self.__dict__.get("section")
+        if name is None or key.startswith("__"):  # being copied, or asked by Python itself
+            raise AttributeError(key)
+        raise ConfigError(
+            f"the method reads {name}.{key}, and does not declare that it uses {name}: no record would show the value; "
+            f"add {name!r} to the class's 'uses'"
+        )
+
 
 class RunConfig(Section):
     """Everything that one run depends on."""
@@ -237,19 +256,48 @@ class RunConfig(Section):
     protocol: Protocol
     execution: ExecutionConfig = ExecutionConfig()
     seed: _NotNegative = 0
+    _unused: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @classmethod
+    def as_written(cls, values: Mapping[str, Any], where: str = "") -> RunConfig:
+        """A configuration of a file or a record, which has the sections that its method uses, and no others."""
+        config: RunConfig = build(cls, values, where)
+        return config.using(values)
+
+    def using(self, sections: Iterable[str]) -> RunConfig:
+        """The same for a method that uses these of the optional sections: the others are no part of it."""
+        config = self.model_copy()
+        config._unused = frozenset(OPTIONAL_SECTIONS) - set(sections)
+        return config
+
+    def uses(self, section: str) -> bool:
+        """Whether an optional section is part of the configuration."""
+        return section not in self._unused
+
+    def for_method(self) -> RunConfig:
+        """What the method gets to see: a section that it has not declared answers with an error."""
+        return self.model_copy(update={name: UndeclaredSection(name) for name in self._unused})
+
+    @property
+    def labelled(self) -> bool:
+        """Whether images are drawn for classes."""
+        return not self.uses("sampling") or self.sampling.labelled
+
+    def values(self, without: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All of it as JSON values, but for the keys in `without`."""
+        unused = dict.fromkeys(self._unused, True)
+        value: dict[str, Any] = self.model_dump(mode="json", exclude={**(without or {}), **unused})
+        return value
 
     def identity(self) -> dict[str, Any]:
         """What is computed, as JSON values: every section but `execution`; the seed stands apart in the folder name."""
-        value: dict[str, Any] = self.model_dump(mode="json", exclude={**_NO_IDENTITY, "protocol": True})
+        value = self.values(without={**_NO_IDENTITY, "protocol": True})
         # as in the protocol's own hash, a field that is None says nothing: protocols can learn new ones
         return {**_as_before(value), "protocol": self.protocol.model_dump(mode="json", exclude_none=True)}
 
     def training_identity(self) -> dict[str, Any]:
         """The part that a trained model depends on: method, data set, network, diffusion, training."""
-        value: dict[str, Any] = self.model_dump(
-            mode="json", exclude={**_NO_IDENTITY, "sampling": True, "protocol": True}
-        )
-        return _as_before(value)
+        return _as_before(self.values(without={**_NO_IDENTITY, "sampling": True, "protocol": True}))
 
     def hash(self) -> str:
         """Ten hexadecimal digits of the sha256 over `identity()`; the run folder's name."""
@@ -257,7 +305,7 @@ class RunConfig(Section):
 
     def to_toml(self) -> str:
         """The whole configuration as TOML, `null` values left out (TOML has none; they are the defaults)."""
-        return tomli_w.dumps(without_none(self.model_dump(mode="json")))
+        return tomli_w.dumps(without_none(self.values()))
 
 
 def _as_before(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import inspect
 import sys
@@ -17,6 +18,7 @@ from ltgen_bench.core.version import PACKAGE_ROOT
 
 # Where our own code lies; a stranger's package may have any name, and `baselines` is a likely one.
 _OWN_ROOTS = (PACKAGE_ROOT, PACKAGE_ROOT.parent / "baselines")
+_FILE_MODULE = "ltgen_bench_plugin_"  # what modules of files are called
 
 
 def load_plugin_file(path: Path) -> Any:
@@ -27,7 +29,7 @@ def load_plugin_file(path: Path) -> Any:
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise ConfigError(f"--plugin wants a Python file, and {path} is not one")
-    name = f"ltgen_bench_plugin_{path.stem}"
+    name = f"{_FILE_MODULE}{path.stem}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
         raise ConfigError(f"--plugin {path} cannot be imported")
@@ -80,6 +82,17 @@ def plugin_code_sha256(thing: type) -> str | None:
             of = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
             waiting += [of] if isinstance(of, str) else []
     return sha256_json(found)
+
+
+def plugin_origin(thing: type) -> str | None:
+    """Where a plug-in's class is from: the name of its file, or `package NAME VERSION`; None for what is our own."""
+    if is_own(thing):
+        return None
+    if not thing.__module__.startswith(_FILE_MODULE):
+        names = importlib.metadata.packages_distributions().get(thing.__module__.partition(".")[0], [])
+        if names:
+            return f"package {names[0]} {importlib.metadata.version(names[0])}"
+    return Path(inspect.getfile(thing)).name[:200]
 
 
 def where_defined(owner: Any, member: Callable[..., Any] | None = None) -> str:

@@ -56,7 +56,12 @@ def has_bf16(device: str) -> bool:
 def speed_words(config: RunConfig) -> str:
     """What is really set, in one line, for people and records."""
     execution = config.execution
-    words = [f"{execution.speed}: training {config.training.precision}", f"sampling {config.sampling.precision}"]
+    formats = {
+        name: f"{name} {section.precision}"
+        for name, section in (("training", config.training), ("sampling", config.sampling))
+        if config.uses(name)
+    }
+    words = [": ".join([execution.speed, ", ".join(formats.values())] if formats else [execution.speed])]
     flags = {"TF32": execution.tf32, "channels_last": execution.channels_last, "compiled": execution.compile}
     words += [word for word, on in flags.items() if on]
     if execution.cuda_graphs:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ltgen_bench.core.choices import Group
-from ltgen_bench.core.config import RunConfig, build
+from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.seeding import equal_labels, labels_by_policy
@@ -196,7 +196,7 @@ def _configuration(record: Record) -> Iterator[str]:
     if record.method.config is None:
         return
     try:
-        config: RunConfig = build(RunConfig, {**record.method.config, "seed": record.seed or 0}, "method.config")
+        config = RunConfig.as_written({**record.method.config, "seed": record.seed or 0}, "method.config")
     except ConfigError as error:
         yield str(error)
         return
@@ -208,6 +208,9 @@ def _configuration(record: Record) -> Iterator[str]:
         yield "protocol is not that of method.config"
     if record.seed is None:
         yield "seed is null, and the configured run has one"
+    for section, absent in (("training", record.training is None), ("sampling", record.samples.sampler is None)):
+        if not absent and not config.uses(section):
+            yield f"the record has numbers of {section}, and method.config has no such section"
     if record.training is not None:
         training = config.training
         if record.training.steps != training.steps:

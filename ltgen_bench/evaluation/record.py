@@ -54,6 +54,7 @@ class MethodPart(Part):
     config_hash: Hash | None = None
     facts: dict[str, Any] = Field(default_factory=dict)  # such as the number of parameters
     code_sha256: Sha256 | None = None  # of a plug-in's files; the package's own methods are named by `code`
+    plugin: Name | None = None  # where it is from: a file's name, or an installed package with its version
 
 
 class ReferencePart(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import tomli_w
@@ -10,6 +11,7 @@ from ltgen_bench.core.config import without_none
 from ltgen_bench.core.errors import UserError
 from ltgen_bench.core.generated import check_no_links, check_real_folder, list_text, remove_listed
 from ltgen_bench.core.storage import write_text
+from ltgen_bench.evaluation.record import MethodPart
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board, Entry, boards, read_entries
 from ltgen_bench.leaderboard.published import published_rows, read_published
@@ -61,17 +63,28 @@ def index_page(all_boards: list[Board], *, has_published: bool) -> str:
 
 def recipe_toml(entry: Entry) -> str | None:
     """The configuration as a file for `ltgen-bench run --config`; None for samples made elsewhere."""
-    config = entry.submission.first.method.config
+    method = entry.submission.first.method
+    config = method.config
     if config is None:
         return None
-    seed = min(entry.records)
-    head = (
-        "# made by ltgen-bench leaderboard build from the record; runs again with\n"
-        f"#   ltgen-bench run --config <this file> --seed {seed}\n\n"
-    )
+    command = f"ltgen-bench run --config <this file> --seed {min(entry.records)}"
+    if method.code_sha256 is not None and not (method.plugin or "").startswith("package "):
+        command += f" --plugin {shlex.quote(method.plugin or 'FILE')}"
+    head = f"# made by ltgen-bench leaderboard build from the record; runs again with\n#   {command}\n"
+    if method.code_sha256 is not None:
+        head += f"# The method is no part of ltgen-bench: {_origin(method)}\n"
+    head += "\n"
     if start := (config.get("training") or {}).get("init_sha256"):
         head += f"# It started from other weights: add --set training.init_from=FILE, with the sha256\n# {start}\n\n"
     return head + tomli_w.dumps(without_none(config))
+
+
+def _origin(method: MethodPart) -> str:
+    """Where a plug-in is to be had, and how to know that it is the same."""
+    if (origin := method.plugin or "").startswith("package "):
+        name, _, version = origin.removeprefix("package ").partition(" ")
+        return f"pip install {name}=={version} (code sha256 {method.code_sha256})"
+    return f"ask the submitter for {origin or 'its file'} (code sha256 {method.code_sha256})"
 
 
 def build_tables(leaderboards: Path, data_root: Path = Path("data"), left_out: list[str] | None = None) -> list[Path]:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ltgen_bench.core.config import RunConfig, Section, build, read_toml
+from ltgen_bench.core.config import OPTIONAL_SECTIONS, RunConfig, Section, build, read_toml
 from ltgen_bench.core.errors import ConfigError, close_to
 from ltgen_bench.core.plugins import where_defined
 from ltgen_bench.core.progress import Progress
@@ -66,12 +66,14 @@ class Method(ABC):
     """Any generative model of images with class labels.
 
     Class attributes describe it in lists and records: `title` (as in tables), `paper` (how to cite it), `Config`
-    (its own configuration keys).
+    (its own configuration keys), `uses` (which of the sections network, diffusion, training and sampling it reads from
+    `self.run`; a configuration and a record have these only, and `--set` refuses the others).
     """
 
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    uses: ClassVar[tuple[str, ...]] = ()
     model_file: ClassVar[str] = "model.bin"  # what `save` writes; no suffix from which a library guesses a format
 
     def __init__(self, spec: DataSpec, run: RunConfig):
@@ -154,6 +156,8 @@ def check_method_class(name: str, thing: object) -> None:
         own = [key for key, value in vars(thing).items() if callable(value)]
         close = [f"; {key!r} is not one, did you mean {missing[0]!r}?" for key in own if close_to(key, missing[0])]
         raise ConfigError(f"{where}: the class has to define {', '.join(missing)}{close[0] if close else ''}")
+    if not isinstance(thing.uses, tuple) or set(thing.uses) - set(OPTIONAL_SECTIONS):
+        raise ConfigError(f"{where}: uses is a tuple of {', '.join(OPTIONAL_SECTIONS)}, got {thing.uses!r}")
     if not (isinstance(thing.Config, type) and issubclass(thing.Config, MethodConfig)):
         raise ConfigError(f"{where}: Config has to be a class derived from MethodConfig")
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ltgen_bench.core.config import RunConfig
+from ltgen_bench.core.config import OPTIONAL_SECTIONS, RunConfig
 from ltgen_bench.core.seeding import derive_seed
 from ltgen_bench.diffusion import DiffusionSchedule, UNet, UNetConfig, linear_schedule
 from ltgen_bench.diffusion.augmentation import AugmentationCondition
@@ -30,6 +30,7 @@ class DiffusionModel(Method):
     """
 
     model_file = "model.safetensors"
+    uses = OPTIONAL_SECTIONS
     passes: ClassVar[int] = 1  # forward and backward passes of the network in a training step, for cost estimates
     in_batch: ClassVar[bool] = False
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ltgen_bench.core.config import RunConfig, build, difference, read_toml
+from ltgen_bench.core.config import RunConfig, difference, read_toml
 from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.storage import locked_folder, storage_errors, write_json, write_text
 from ltgen_bench.core.text_files import parse_json, read_text_bounded
@@ -119,5 +119,4 @@ def run_path(runs_dir: Path, config: RunConfig, dataset_name: str) -> Path:
 
 def read_run_config(path: Path) -> RunConfig:
     """The configuration in a run's `config.toml`; raises ConfigError when it is not one."""
-    config: RunConfig = build(RunConfig, read_toml(path))
-    return config
+    return RunConfig.as_written(read_toml(path))

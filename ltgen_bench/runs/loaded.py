@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ltgen_bench.core.config import RunConfig
+from ltgen_bench.core.config import RunConfig, without_none
 from ltgen_bench.core.devices import cpu_threads, resolve_device
 from ltgen_bench.core.errors import CheckpointError, ConfigError, MissingFileError
 from ltgen_bench.core.progress import Progress
@@ -37,7 +37,7 @@ def load_run(path: str | Path, *, data_root: str | Path = "data", device: str = 
     folder = Path(path)
     if not (folder / "config.toml").is_file():
         raise ConfigError(f"{folder} is not a run: it has no config.toml; give a folder that 'train' or 'run' made")
-    written = read_run_config(folder / "config.toml").model_dump(mode="json", exclude_none=True)
+    written = without_none(read_run_config(folder / "config.toml").values())
     resolved = resolve(written, Path(data_root))
     return LoadedRun(resolved, RunFolder(folder, resolved.method_class.model_file), Path(data_root), device)
 
@@ -78,7 +78,7 @@ class LoadedRun:
         """The reported samples: `.images` uint8 (N, C, H, W), `.labels` int64 (N,) or None."""
         if not self.folder.samples.is_file():
             raise MissingFileError(f"{self.folder.path} has no samples yet; 'ltgen-bench run' draws them")
-        return read_samples(self.folder.samples, labelled=self.config.sampling.labelled)
+        return read_samples(self.folder.samples, labelled=self.config.labelled)
 
     @property
     def stats(self) -> list[dict[str, Any]]:
@@ -91,6 +91,8 @@ class LoadedRun:
         if not self.folder.model.is_file():
             raise CheckpointError(f"{self.folder.path} is not fully trained; 'ltgen-bench train' continues it")
         method = load_trained(self.resolved, self.folder, resolve_device(self.device))
+        if not self.config.uses("sampling"):
+            return method
         try:
             sampling = SamplingStage(self.config, self.folder, Progress()).sampling
         except CheckpointError:  # no scale was chosen yet: none
@@ -113,6 +115,8 @@ class LoadedRun:
         ):
             raise ConfigError(f"labels are a list of classes, 0 to {len(self.dataset.class_names) - 1}")
         method, before = self.method, self.method.run
+        if guidance_scale is not None and not self.config.uses("sampling"):
+            raise ConfigError(f"method {self.config.method['name']} has no guidance: leave guidance_scale out")
         if guidance_scale is not None:
             method.run = before.model_copy(update={"sampling": before.sampling.at_scale(guidance_scale)})
         size = self.config.execution.sampling_batch_size

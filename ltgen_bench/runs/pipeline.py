@@ -15,7 +15,7 @@ from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.devices import cpu_threads, cuda_formats, resolve_device
 from ltgen_bench.core.distributed import World, join_world, lost_processes
 from ltgen_bench.core.errors import ConfigError, PluginError
-from ltgen_bench.core.plugins import author_code
+from ltgen_bench.core.plugins import author_code, plugin_origin
 from ltgen_bench.core.progress import Progress, TerminalProgress
 from ltgen_bench.core.speed import speed_words
 from ltgen_bench.core.storage import read_json_object, write_json
@@ -219,6 +219,7 @@ class Run:
                 config_hash=config.hash(),
                 facts=method.facts(),
                 code_sha256=self.resolved.method_sha256,
+                plugin=plugin_origin(self.resolved.method_class),
             ),
             environment(device).model_copy(update={"speed": speed_words(config)}),
             seed=config.seed,

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ltgen_bench.core.choices import SamplerName
-from ltgen_bench.core.config import DatasetConfig, RunConfig, TrainingConfig, build, keys, merge, read_toml
+from ltgen_bench.core.config import (
+    OPTIONAL_SECTIONS,
+    DatasetConfig,
+    RunConfig,
+    TrainingConfig,
+    build,
+    keys,
+    merge,
+    read_toml,
+)
 from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
 from ltgen_bench.core.plugins import author_code, plugin_code_sha256
 from ltgen_bench.core.protocol import resolve_protocol
@@ -38,7 +47,7 @@ class ResolvedRun:
     def make_method(self) -> Method:
         """A fresh, untrained model."""
         with author_code(self.method_class, "the constructor"):
-            return self.method_class(self.spec, self.config)
+            return self.method_class(self.spec, self.config.for_method())
 
 
 def data_spec(dataset: Dataset) -> DataSpec:
@@ -67,30 +76,61 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     )
     own = merge(recipes.get("method", {}), user.get("method", {}), {"name": method_name})
     implied = method_class.implied(build(method_class.Config, own, "method"))
+    _refuse_undeclared(method_name, method_class, own_recipe, implied, user)
     merged = merge(recipes, implied, *_with_speed(user), {"method": {"name": method_name}})
     merged["training"] = _with_init_hash(merged.get("training", {}))
     merged["protocol"] = resolve_protocol({"name": dataset.default_protocol, **merged.get("protocol", {})})
+    _refuse_uncounted(method_name, method_class, merged["protocol"])
     merged["training"] = _within_budget(merged["training"], user.get("training", {}), merged["protocol"])
+    merged["training"], notes = _as_mirrored(merged["training"], user.get("training", {}), dataset)
     # A method's own defaults become visible, and enter the hash, like everything else.
     merged["method"] = build(method_class.Config, merged["method"], "method").model_dump(mode="json")
     config: RunConfig = build(RunConfig, merged)
     is_diffusion = issubclass(method_class, DiffusionMethod)
-    config, notes = _with_scale(config, user, is_diffusion)
-    config, more = _with_sampler(config, is_diffusion)
-    notes += more
-    if (config.sampling.steps or 0) > config.diffusion.timesteps:
-        raise ConfigError(
-            f"sampling.steps {config.sampling.steps} is more than diffusion.timesteps {config.diffusion.timesteps}"
-        )
-    scale = config.sampling.guidance_scale
+    for complete in (_with_scale, _with_sampler):
+        config, more = complete(config, user, is_diffusion)
+        notes += more
     if not own_recipe and method_class.has_recipes(method_name):
+        scale = config.sampling.guidance_scale
         notes += (
             f"no recipe for {method_name} on {dataset.name}: settings are those for {dataset.image_shape[1]} px and "
             f"your own, guidance {'chosen by the protocol' if scale is None else format(scale, 'g')}",
         )
-    notes += _average_note(config) if is_diffusion else ()
-    _check_sampling(config, is_diffusion)
-    return ResolvedRun(config, dataset, method_class, notes, plugin_code_sha256(method_class))
+    if is_diffusion:
+        notes += _average_note(config)
+        _check_sampling(config)
+    return ResolvedRun(config.using(method_class.uses), dataset, method_class, notes, plugin_code_sha256(method_class))
+
+
+def _refuse_undeclared(name: str, method_class: type[Method], *layers: Mapping[str, Any]) -> None:
+    """Refuse keys that the method does not read: the value would stand in the record and change nothing."""
+    for layer in layers:
+        for section in OPTIONAL_SECTIONS:
+            if section in method_class.uses or not (values := layer.get(section)):
+                continue
+            reads = " and ".join(method_class.uses) or "none of network, diffusion, training and sampling"
+            raise ConfigError(
+                f"{section}.{next(iter(values))}: method {name} does not use it (its class declares that it reads "
+                f"{reads}); 'ltgen-bench list keys' has the keys"
+            )
+
+
+def _refuse_uncounted(name: str, method_class: type[Method], protocol: Mapping[str, Any]) -> None:
+    if protocol.get("training_images") is not None and "training" not in method_class.uses:
+        raise ConfigError(
+            f"protocol {protocol['name']} counts every image seen, and method {name} has no steps to count (its class "
+            "does not declare that it uses training)"
+        )
+
+
+def _as_mirrored(
+    training: Mapping[str, Any], user: Mapping[str, Any], dataset: Dataset
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The training section without mirrored images where the data set has none; a note where they were asked for."""
+    if dataset.horizontal_flip:
+        return dict(training), ()
+    note = f"images of {dataset.name} are not mirrored: training.horizontal_flip is off"
+    return {**training, "horizontal_flip": False}, (note,) if user.get("horizontal_flip") is True else ()
 
 
 def _average_note(config: RunConfig) -> tuple[str, ...]:
@@ -141,10 +181,12 @@ def _with_scale(config: RunConfig, user: Mapping[str, Any], is_diffusion: bool) 
     return config.model_copy(update={"sampling": sampling.model_copy(update={"guidance_scale": scale})}), ()
 
 
-def _with_sampler(config: RunConfig, is_diffusion: bool) -> tuple[RunConfig, tuple[str, ...]]:
+def _with_sampler(config: RunConfig, user: Mapping[str, Any], is_diffusion: bool) -> tuple[RunConfig, tuple[str, ...]]:
     """The configuration with the protocol's sampler, or under a custom protocol where another one was asked for."""
     protocol, own = config.protocol, config.sampling
     sampler, steps = own.sampler or protocol.sampler, own.steps or protocol.sampler_steps
+    if is_diffusion and steps > config.diffusion.timesteps:
+        raise ConfigError(f"sampling.steps {steps} is more than diffusion.timesteps {config.diffusion.timesteps}")
     clip = protocol.clip_x0 if own.clip_x0 is None else own.clip_x0
     sampling = own.model_copy(update={"sampler": sampler, "steps": steps, "clip_x0": clip})
     config = config.model_copy(update={"sampling": sampling})
@@ -164,21 +206,21 @@ def guided(config: RunConfig, is_diffusion: bool) -> bool:
     return is_diffusion and config.sampling.labelled and 0 < config.training.label_drop < 1
 
 
-def _check_sampling(config: RunConfig, is_diffusion: bool) -> None:
+def _check_sampling(config: RunConfig) -> None:
     """Refuse to sample what training does not teach, and settings that the sampler does not read."""
     sampling, drop = config.sampling, config.training.label_drop
     if not sampling.labelled and sampling.guidance_scale:
         raise ConfigError("sampling.guidance_scale needs classes; set it to 0 where sampling.conditioning is none")
-    if is_diffusion and sampling.guidance_scale and drop == 0:
+    if sampling.guidance_scale and drop == 0:
         raise ConfigError(
             f"sampling.guidance_scale {sampling.guidance_scale:g} needs a model that was also trained without labels; "
             "set training.label_drop above 0, or the guidance to 0"
         )
-    if is_diffusion and sampling.labelled and drop == 1:
+    if sampling.labelled and drop == 1:
         raise ConfigError(
             "training.label_drop 1 teaches no classes; set sampling.conditioning to none, or the drop below 1"
         )
-    if is_diffusion and not sampling.labelled and drop == 0:
+    if not sampling.labelled and drop == 0:
         raise ConfigError("sampling.conditioning none needs training without labels; set training.label_drop above 0")
     if sampling.eta and sampling.sampler is not SamplerName.DDIM:
         raise ConfigError(f"sampling.eta is DDIM's; the sampler {sampling.sampler} does not read it")

@@ -91,7 +91,7 @@ class SamplingStage:
         key = self.samples_key(count, seed, sampling)
         note = read_json_object(self.folder.samples_note)
         if note is not None and note.get("key") == key and self.folder.samples.exists():
-            samples = read_samples(self.folder.samples, labelled=sampling.labelled)
+            samples = read_samples(self.folder.samples, labelled=self.config.labelled)
             if samples.sha256() == note.get("sha256"):
                 return samples
             self.progress.say(f"{self.folder.samples} is not what was drawn; drawing it again")
@@ -106,7 +106,8 @@ class SamplingStage:
         self, method: Method, path: Path, count: int, seed: int, key: str, world: World, sampling: SamplingConfig
     ) -> Samples:
         """Draw `count` samples of `seed` into `path`, resuming from shards of `key`; collective."""
-        method.run = method.run.model_copy(update={"sampling": sampling})  # what a method's `sample` reads
+        if self.config.uses("sampling"):
+            method.run = method.run.model_copy(update={"sampling": sampling})  # what a method's `sample` reads
         return sample_to_file(
             method,
             path,
@@ -114,7 +115,7 @@ class SamplingStage:
             seed=seed,
             key=key,
             batch_size=self.config.execution.sampling_batch_size,
-            labelled=sampling.labelled,
+            labelled=self.config.labelled,
             label_policy=self.config.protocol.label_policy,
             progress=self.progress if world.is_main else None,
             world=world,
@@ -124,7 +125,7 @@ class SamplingStage:
         """What the samples depend on: the weights, the sampler, how many, which seed."""
         value = {
             "model": sha256_file(self.folder.model),
-            "sampling": sampling.model_dump(mode="json"),
+            "sampling": sampling.model_dump(mode="json") if self.config.uses("sampling") else None,
             "count": count,
             "seed": seed,
         }

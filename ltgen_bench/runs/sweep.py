@@ -58,6 +58,8 @@ def sweep(work: Run, values: dict[str, list[Any]], count: int | None, seed: int 
     that is not trained, ConfigError for settings that are none.
     """
     config, folder = work.config, work.folder
+    if not config.uses("sampling"):
+        raise ConfigError(f"method {config.method['name']} has no sampling settings: there is nothing to sweep")
     if not folder.model.is_file():
         raise CheckpointError(f"{folder.path} is not fully trained; 'train' and 'run' continue it")
     try:

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from ltgen_bench.core.config import merge
+from ltgen_bench.core.config import OPTIONAL_SECTIONS, merge
 from ltgen_bench.core.seeding import derive_seed
-from ltgen_bench.methods import DiffusionMethod, FitContext, Method
+from ltgen_bench.methods import METHODS, DiffusionMethod, FitContext, Method
 from ltgen_bench.methods.batches import DiffusionBatch
 from ltgen_bench.methods.trainer import Trainer
 from ltgen_bench.methods.training_batches import TrainingBatches
@@ -60,7 +60,13 @@ class MethodTrial:
 
     def resolve(self, *more: Mapping[str, Any]) -> ResolvedRun:
         """The configuration of a trial; `more` layers win over the user's."""
-        return resolve(merge(SMALL, self.layers, *more, {"method": {"name": self.name}}), self.data_root)
+        ours = [self._read(layer) for layer in (SMALL, *more)]
+        return resolve(merge(ours[0], self.layers, *ours[1:], {"method": {"name": self.name}}), self.data_root)
+
+    def _read(self, layer: Mapping[str, Any]) -> dict[str, Any]:
+        """A layer of ours without the sections that the method does not read."""
+        uses = METHODS.get(self.name).uses
+        return {key: value for key, value in layer.items() if key in uses or key not in OPTIONAL_SECTIONS}
 
     @cached_property
     def run(self) -> ResolvedRun:

@@ -83,6 +83,7 @@ def test_run_from_nothing_to_a_record(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(out)["method"] == {
         "name": "mine", "title": "mine", "paper": "", "config": None, "config_hash": None, "facts": {},
         "code_sha256": None,
+        "plugin": None,
     }  # fmt: skip
 
     # another guidance scale reuses the training

@@ -168,6 +168,27 @@ def test_recipes_run_the_same_configuration(leaderboards: Path) -> None:
     assert resolve(config, Path("/nonexistent")).config.hash() == record["method"]["config_hash"]
 
 
+@pytest.mark.parametrize(
+    ("origin", "option", "words"),
+    [
+        ("my method.py", " --plugin 'my method.py'", f"ask the submitter for my method.py (code sha256 {'5' * 64})"),
+        ("package my-gan 1.2", "", f"pip install my-gan==1.2 (code sha256 {'5' * 64})"),
+        (None, " --plugin FILE", "ask the submitter for its file"),
+    ],
+)
+def test_the_recipe_of_a_plug_in_says_where_the_plug_in_is_from(
+    leaderboards: Path, origin: str | None, option: str, words: str
+) -> None:
+    records = [make_record("mine", seed, 3.0 + seed / 10) for seed in range(3)]
+    for record in records:
+        record["method"] |= {"code_sha256": "5" * 64, "plugin": origin}
+    write_submission(leaderboards, "mine", records)
+    build_tables(leaderboards)
+    head = (leaderboards / "tables/recipes/digits-lt/mine.toml").read_text()
+    assert f"--seed 0{option}\n" in head
+    assert words in head
+
+
 def test_boards_do_not_mix(leaderboards: Path) -> None:
     """Another fingerprint under the same name makes a table of its own, and cannot take the name of the verified."""
     for letter in "0f":  # sorted before and after the right one

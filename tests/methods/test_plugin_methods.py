@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
+import pydantic
 import pytest
-from conftest import QUICK_OPTIONS, Cli, refused
+from conftest import PLAIN_OPTIONS, QUICK_OPTIONS, Cli, refused
 
+from ltgen_bench.core.plugins import plugin_origin
 from ltgen_bench.core.storage import sha256_file, sha256_json
 from ltgen_bench.methods import METHODS
 
@@ -71,7 +74,7 @@ def write(path: Path, source: str, name: str, level: int) -> Path:
 
 def test_a_method_of_four_functions(run: Cli, tmp_path: Path) -> None:
     plugin = write(tmp_path / "plain.py", FOUR_FUNCTIONS, "four", 60)
-    line = ["run", "--plugin", plugin, "--method", "plain-four", *QUICK_OPTIONS, "--json", "--quiet"]
+    line = ["run", "--plugin", plugin, "--method", "plain-four", *PLAIN_OPTIONS, "--json", "--quiet"]
     code, out, err = run(*line)
     assert code == 0, err
     record = json.loads(out)
@@ -95,7 +98,7 @@ def test_a_method_that_counts_its_parameters_is_not_taken_for_a_diffusion_method
         return {"network_parameters": 3}
 """
     plugin = write(tmp_path / "gan.py", FOUR_FUNCTIONS + facts, "gan", 60)
-    code, out, err = run("run", "--plugin", plugin, "--method", "plain-gan", *QUICK_OPTIONS, "--json", "--quiet")
+    code, out, err = run("run", "--plugin", plugin, "--method", "plain-gan", *PLAIN_OPTIONS, "--json", "--quiet")
     assert code == 0, err
     record = json.loads(out)
     assert record["method"]["facts"] == {"network_parameters": 3}
@@ -108,7 +111,7 @@ def test_a_save_that_goes_elsewhere_is_said(run: Cli, tmp_path: Path) -> None:
     """numpy.savez writes to another name than the one it is given."""
     source = FOUR_FUNCTIONS.replace("torch.save({", "__import__('numpy').savez(path, **{").replace("}, path)", "})")
     plugin = write(tmp_path / "elsewhere.py", source, "elsewhere", 60)
-    line = ["run", "--plugin", plugin, "--method", "plain-elsewhere", *QUICK_OPTIONS, "--quiet"]
+    line = ["run", "--plugin", plugin, "--method", "plain-elsewhere", *PLAIN_OPTIONS, "--quiet"]
     assert 'set model_file = "model.npz"' in refused(run(*line))
     assert not list(tmp_path.rglob("model.bin"))
 
@@ -121,7 +124,7 @@ def test_a_save_that_is_interrupted_leaves_no_model(run: Cli, tmp_path: Path, mo
         raise KeyboardInterrupt
 
     plugin = write(tmp_path / "half.py", FOUR_FUNCTIONS, "half", 60)
-    line = ["run", "--plugin", plugin, "--method", "plain-half", *QUICK_OPTIONS, "--quiet"]
+    line = ["run", "--plugin", plugin, "--method", "plain-half", *PLAIN_OPTIONS, "--quiet"]
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", half)
         assert run(*line)[0] != 0
@@ -134,7 +137,8 @@ def test_changed_code_is_another_run(run: Cli, tmp_path: Path, source: str, pref
     """A finished run, or a model of the same configuration, says nothing about a loss that was edited since."""
     name = f"{prefix}-edited"
     first = write(tmp_path / "mine.py", source, "edited", 60)
-    line = ["run", "--plugin", first, "--method", name, *QUICK_OPTIONS, "--json", "--quiet"]
+    quick = QUICK_OPTIONS if source is DIFFUSION else PLAIN_OPTIONS
+    line = ["run", "--plugin", first, "--method", name, *quick, "--json", "--quiet"]
     record = json.loads(run(*line)[1])
     assert record["method"]["code_sha256"] is not None
     assert json.loads(run(*line)[1]) == record
@@ -143,7 +147,8 @@ def test_changed_code_is_another_run(run: Cli, tmp_path: Path, source: str, pref
     assert "another version of method" in said
     assert "remove that folder, choose another --run-dir, or restore the code" in said
     # nor is the old model taken for a run that differs in its sampling only
-    more = json.loads(run(*line, "--set", "sampling.steps=5", "--run-dir", tmp_path / "other")[1])
+    other = "sampling.steps=5" if source is DIFFUSION else "protocol.prd_runs=3"
+    more = json.loads(run(*line, "--set", other, "--run-dir", tmp_path / "other")[1])
     assert more["method"]["code_sha256"] != record["method"]["code_sha256"]
     assert more["training"] is None or more["training"]["final_losses"] != record["training"]["final_losses"]
 
@@ -164,7 +169,7 @@ def test_a_module_beside_the_plug_in_counts_and_libraries_do_not(run: Cli, tmp_p
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "levels_helped.py").write_text("def level(): return 60\n")
     plugin = write(tmp_path / "helped.py", HELPED, "helped", 0)
-    line = ["run", "--plugin", plugin, "--method", "plain-helped", *QUICK_OPTIONS, "--quiet"]
+    line = ["run", "--plugin", plugin, "--method", "plain-helped", *PLAIN_OPTIONS, "--quiet"]
     assert run(*line)[0] == 0
     (tmp_path / "levels_helped.py").write_text("def level(): return 99\n")
     del sys.modules["levels_helped"]
@@ -237,7 +242,8 @@ def test_code_that_fails_is_one_line_and_its_traceback_in_the_log(
     assert old in source
     plugin = write(tmp_path / "failing.py", source.replace(old, new), "failing", 1)
     prefix = "loud" if source is DIFFUSION else "plain"
-    command = ["run", "--plugin", plugin, "--method", f"{prefix}-failing", *QUICK_OPTIONS, "--quiet"]
+    quick = QUICK_OPTIONS if source is DIFFUSION else PLAIN_OPTIONS
+    command = ["run", "--plugin", plugin, "--method", f"{prefix}-failing", *quick, "--quiet"]
     line = refused(run(*command))
     assert re.search(message, line), line
     assert "failing.py, line " in line
@@ -245,3 +251,66 @@ def test_code_that_fails_is_one_line_and_its_traceback_in_the_log(
         (log,) = tmp_path.rglob("log.txt")
         assert "Traceback" in log.read_text()
         assert "Traceback" in run(*command, "--debug")[2]
+
+
+def test_the_record_of_a_method_that_is_no_diffusion_holds_what_it_read(run: Cli, tmp_path: Path) -> None:
+    """No U-Net, no steps, no sampler: in the printed plan, in config.toml, in the record, and when it is read again."""
+    plugin = write(tmp_path / "four.py", FOUR_FUNCTIONS, "four", 60)
+    line = ["run", "--plugin", plugin, "--method", "plain-four", *PLAIN_OPTIONS]
+    unread = ("network", "diffusion", "training", "sampling")
+    code, plan, err = run(*line, "--dry-run")
+    assert code == 0, err
+    assert not [section for section in unread if f"[{section}]" in plan]
+    assert "training fp32" not in plan
+    assert not set(unread) & set(json.loads(run(*line, "--dry-run", "--json")[1])["config"])
+    code, out, err = run(*line, "--json", "--quiet")
+    assert code == 0, err
+    record = json.loads(out)
+    assert not set(unread) & set(record["method"]["config"])
+    assert record["method"]["plugin"] == "four.py"
+    (folder,) = (tmp_path / "runs" / "digits-lt" / "plain-four").iterdir()
+    assert not set(unread) & set(tomllib.loads((folder / "config.toml").read_text()))
+    assert json.loads(run(*line, "--json", "--quiet")[1]) == record  # claimed again, by its own configuration
+    code, _, err = run("sample", folder, "-n", "5", "--plugin", plugin, "-o", tmp_path / "five.npz", "--quiet")
+    assert code == 0, err
+    assert "nothing to sweep" in refused(run("sweep", folder, "--plugin", plugin, "--set", "sampling.steps=2,3"))
+
+
+@pytest.mark.parametrize("key", ["training.steps=10", "network.base_channels=8", "sampling.guidance_scale=1"])
+def test_a_key_that_the_method_does_not_read_is_refused(run: Cli, tmp_path: Path, key: str) -> None:
+    plugin = write(tmp_path / "four.py", FOUR_FUNCTIONS, "four", 60)
+    line = ["run", "--plugin", plugin, "--method", "plain-four", "--set", key, "--dry-run"]
+    assert f"{key.partition('=')[0]}: method plain-four does not use it" in refused(run(*line))
+
+
+def test_a_method_declares_what_it_reads(run: Cli, tmp_path: Path) -> None:
+    steps = FOUR_FUNCTIONS.replace("self.mean = ", "assert self.run.training.steps == 7; self.mean = ")
+    hidden = write(tmp_path / "hidden.py", steps, "hidden", 60)
+    line = refused(run("run", "--plugin", hidden, "--method", "plain-hidden", *PLAIN_OPTIONS, "--quiet"))
+    assert "the method reads training.steps, and does not declare" in line
+    declared = steps.replace('title = "Plain"', 'title = "Plain"; uses = ("training",)')
+    plugin = write(tmp_path / "open.py", declared, "open", 60)
+    options = [*PLAIN_OPTIONS, "--set=training.steps=7", "--json", "--quiet"]
+    code, out, err = run("run", "--plugin", plugin, "--method", "plain-open", *options)
+    assert code == 0, err
+    config = json.loads(out)["method"]["config"]
+    assert config["training"]["steps"] == 7
+    assert "network" not in config
+    wrong = write(tmp_path / "wrong.py", declared.replace('("training",)', '"training"'), "wrong", 60)
+    assert "uses is a tuple of network" in refused(run("run", "--plugin", wrong, "--method", "plain-wrong"))
+    counted = ["--set", "protocol.training_images=6400", "--dry-run"]
+    said = refused(run("run", "--plugin", hidden, "--method", "plain-hidden", *counted))
+    assert "counts every image seen" in said
+
+
+def test_where_a_plug_in_is_from() -> None:
+    assert plugin_origin(METHODS.get("ddpm")) is None
+    assert str(plugin_origin(pydantic.BaseModel)) == f"package pydantic {pydantic.VERSION}"
+
+
+def test_digits_are_not_mirrored_and_the_configuration_says_so(run: Cli) -> None:
+    assert "horizontal_flip = false" in run("run", "--dry-run")[1]
+    assert "horizontal_flip = true" in run("run", "--dry-run", "--dataset", "cifar10lt")[1]
+    out = run("run", "--dry-run", "--set", "training.horizontal_flip=true")[1]
+    assert "# note" in out
+    assert "images of digits-lt are not mirrored" in out

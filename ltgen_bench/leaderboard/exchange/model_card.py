@@ -92,5 +92,6 @@ def _provenance(record: Record) -> str:
         f"* samples: {record.samples.sha256}",
     ]
     if record.method.code_sha256 is not None:
-        lines.append(f"* the method is a plug-in, its code {record.method.code_sha256}")
+        origin = text.markdown(record.method.plugin or "a file")
+        lines.append(f"* the method is a plug-in, {origin}, its code {record.method.code_sha256}")
     return "\n".join(lines)

@@ -296,7 +296,11 @@ def provenance(record: Record) -> list[tuple[str, str]]:
     pairs: list[tuple[str, Any]] = [
         ("measured", timing.created),
         ("code", f"ltgen-bench {code.version}, commit {code.commit or 'unknown (installed package)'}{state}"),
-        *([("plug-in", f"sha256 {record.method.code_sha256}")] if record.method.code_sha256 else []),
+        *(
+            [("plug-in", f"{record.method.plugin or 'a file'}, sha256 {record.method.code_sha256}")]
+            if record.method.code_sha256
+            else []
+        ),
         ("machine", f"{environment.platform}; {environment.device}; {environment.threads} threads"),
         ("packages", f"Python {environment.python}, {packages}"),
         ("protocol", f"{record.protocol.name} ({record.protocol_hash})"),

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ltgen_bench.core.config import build
+from ltgen_bench.core.config import OPTIONAL_SECTIONS, build
 from ltgen_bench.core.errors import UserError
 from ltgen_bench.evaluation.record import CodePart, Record
 from ltgen_bench.features.catalogue import extractor_info
@@ -167,6 +167,10 @@ def _run(record: Record) -> Iterator[str]:
         build(chosen.Config, options if isinstance(options, dict) else {}, "method.config.method")
     except UserError as error:
         yield str(error)
+    for section in OPTIONAL_SECTIONS:
+        if (section in config) != (section in chosen.uses):
+            says = "has" if section in config else "lacks"
+            yield f"method.config {says} {section!r}, unlike every configuration of {method.name}"
     if issubclass(chosen, DiffusionMethod):
         missing = {"training": record.training is None, "samples.sampler": record.samples.sampler is None}
         for what in (name for name, absent in missing.items() if absent):

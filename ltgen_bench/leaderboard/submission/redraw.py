@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ltgen_bench.core.config import RunConfig, build
+from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.devices import memory_errors
 from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.seeding import labels_by_policy, sample_seeds
@@ -47,16 +47,17 @@ def redraw_rows(
     samples of any other model do. Raises SubmissionError for a record without a configuration,
     CheckpointError for weights of another model, and SubmissionError where too many rows are others.
     """
-    if record.method.config is None or record.samples.sampler is None or record.seed is None:
+    own, sampler = record.method.config, record.samples.sampler
+    if own is None or record.seed is None or (sampler is None and "sampling" in own):
         raise SubmissionError("samples that were made elsewhere cannot be drawn again here; leave --model out")
-    values = {**record.method.config, "sampling": record.samples.sampler, "seed": record.seed}
-    config: RunConfig = build(RunConfig, values, "method.config")
+    values = {**own, "seed": record.seed} | ({} if sampler is None else {"sampling": sampler})
+    config = RunConfig.as_written(values, "method.config")
     method_class = METHODS.get(str(config.method["name"]))
     spec = DataSpec(
         dataset.image_shape, tuple(dataset.class_names), tuple(dataset.class_counts), dataset.horizontal_flip
     )
     with author_code(method_class, "the constructor"):
-        method = method_class(spec, config)
+        method = method_class(spec, config.for_method())
     with author_code(method_class, "load"):
         method.load(weights)
     method.to(device)
@@ -67,7 +68,8 @@ def redraw_rows(
     with torch.inference_mode(), memory_errors("use another --device"), author_code(method_class, "sample"):
         images = method.sample(torch.from_numpy(labels), seeds).cpu().numpy()
     given = samples.images[chosen]
-    coarse = config.sampling.precision != "fp32" or "TF32" in (record.environment.speed or "")
+    half = config.uses("sampling") and config.sampling.precision != "fp32"
+    coarse = half or "TF32" in (record.environment.speed or "")
     if differing := other_rows(images, given, coarse=coarse):
         raise SubmissionError(
             f"{differing} of {len(chosen)} rows that {weights} draws are not those of the samples: no verification"

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from scipy.stats import t as student
 
+from ltgen_bench.core.config import difference
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 from ltgen_bench.leaderboard.submission.validate import Submission
@@ -16,16 +17,20 @@ FALSE_ALARM = 1e-3  # of an honest submission whose seeds' logarithms are normal
 SMALLEST_SPREAD = 0.03  # of a logarithm; the spread of two or three seeds can be small by chance
 
 
-def trained_again(submission: Submission, seed: int, record: Record) -> Retrained:
-    """Compare the record of a second training with the submission's.
+def trained_again(submission: Submission, seed: int, record: Record, *, mirrored: bool) -> Retrained:
+    """Compare the record of a second training with the submission's. `mirrored`: whether its data set allows that.
 
     Where the samples are the same to the last bit nothing is left to ask. Otherwise the distance has to lie in the
     prediction interval for one more seed (Student's t on logarithms, from the submission's seeds). Raises
     SubmissionError for another configuration, for fewer than two seeds, and for a distance outside.
     """
     given = submission.records[seed]
-    if record.method.config_hash != given.method.config_hash or record.protocol_hash != given.protocol_hash:
-        raise SubmissionError(f"seed {seed}: what was trained again has another configuration")
+    changes = difference(given.method.config or {}, record.method.config or {})
+    if not mirrored:  # what was asked for there was never done, and records of early versions still say it
+        changes = [change for change in changes if not change.startswith("training.horizontal_flip:")]
+    if changes or record.protocol_hash != given.protocol_hash:
+        what = f" ({'; '.join(changes)})" if changes else ""
+        raise SubmissionError(f"seed {seed}: what was trained again has another configuration{what}")
     values = [one.metrics.fid for one in submission.records.values()]
     known = [math.log(value) for value in values if value]
     if record.metrics.fid is None or len(known) < len(values) or len(known) < 2:

@@ -83,7 +83,9 @@ def verify_samples(
         redrawn_rows=0 if redrawn is None else redrawn.rows,
         equal_rows=None if redrawn is None else redrawn.equal,
         weights_sha256=None if redrawn is None else redrawn.weights_sha256,
-        retrained=None if retrained is None else trained_again(submission, seed, retrained),
+        retrained=None
+        if retrained is None
+        else trained_again(submission, seed, retrained, mirrored=dataset.horizontal_flip),
         private_half=half,
         authenticity=evaluation.authenticity.values,
         authenticity_seed=evaluation.authenticity.seed,

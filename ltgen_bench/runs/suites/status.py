@@ -58,13 +58,14 @@ def status_of(run: PlannedRun, queued: bool = False) -> RunStatus:
     folder = run.folder
     rows = [row for row in folder.read_stats() if isinstance(row.get("step"), int)] if folder.stats.exists() else []
     step = rows[-1]["step"] if rows else None
-    steps = run.resolved.config.training.steps
+    config = run.resolved.config
+    steps = config.training.steps if config.uses("training") else None
     failure = read_json_object(folder.path / _FAILED)
     if folder.record.is_file():
         return RunStatus(run, RunState.FINISHED, steps, steps, 0.0, "")
     if is_locked(folder.path):
         left = None
-        if step:
+        if step and steps is not None:
             seconds = sum(float(row.get("seconds", 0.0)) for row in rows)
             left = round(seconds / step * (steps - step), 1)
         return RunStatus(run, RunState.RUNNING, step, steps, left, "")
