@@ -43,12 +43,13 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
 
 
-@offers(f"dataset {DATASET_DETAILS} overrides data_root as_json", dataset=DatasetName)
+@offers(f"dataset {DATASET_DETAILS} overrides plugins data_root as_json", dataset=DatasetName)
 def show(options: Options) -> None:
     """Class counts, groups, reference set and fingerprints of a data set. Counts need no pixels on disk.
 
     Example: ltgen-bench data show cifar10lt --imbalance 0.001
     """
+    options.load_plugins()
     summary = _load(options).summary()
     if options.as_json:
         print_json(summary)
@@ -103,13 +104,14 @@ def prepare(options: Options, source: DownloadPath = None) -> None:
         _report(chosen, _verify(chosen, options.data_root, progress), options.as_json, "ready")
 
 
-@offers(f"dataset {DATASET_DETAILS} overrides data_root quiet as_json", dataset=DatasetName)
+@offers(f"dataset {DATASET_DETAILS} overrides plugins data_root quiet as_json", dataset=DatasetName)
 def verify(options: Options) -> None:
     """Check files, class counts, index list and fingerprints. Exit code 2 and one line when something differs.
 
     They are compared with the manifest; what no manifest states is computed on first use, kept under the data root,
     and compared the next time.
     """
+    options.load_plugins()
     chosen = _load(options)
     with options.progress() as progress:
         _report(chosen, _verify(chosen, options.data_root, progress), options.as_json, "as it should be")

@@ -50,6 +50,18 @@ def configuration_layers(options: Options) -> dict[str, Any]:
     return _spelled_out(merge(file, given, changes))
 
 
+def know_own_images(options: Options) -> None:
+    """With `--path`: make that folder's data set known by the name that records of it have."""
+    if options.path is None:
+        return
+    from ltgen_bench.core.config import DatasetConfig, build
+    from ltgen_bench.datasets import load_dataset
+    from ltgen_bench.datasets.catalogue import know_dataset
+
+    values = {"name": "folder", **configuration_layers(options).get("dataset", {})}
+    know_dataset(load_dataset(build(DatasetConfig, values, "dataset"), options.data_root))
+
+
 def _spelled_out(layers: dict[str, Any]) -> dict[str, Any]:
     """The layers with a canonical name, such as `cifar10lt-0.001-cut2`, as name and options."""
     dataset = layers.get("dataset")

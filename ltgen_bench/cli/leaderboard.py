@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ltgen_bench.cli.options import Options, offers
+from ltgen_bench.cli.options import DATASET_DETAILS, Options, offers
 from ltgen_bench.cli.output import print_json
 
 
@@ -26,7 +26,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("baseline-rows")(baseline_rows)
 
 
-@offers("check leaderboards data_root as_json")
+@offers(f"check leaderboards {DATASET_DETAILS} plugins data_root as_json")
 def build(
     options: Options,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 2 when a file is stale.")] = False,
@@ -37,6 +37,8 @@ def build(
     """
     from ltgen_bench.leaderboard.build import build_tables, check_tables
 
+    options.load_plugins()
+    know_own_images(options)
     _there(options.leaderboards)
     if check:
         count = check_tables(options.leaderboards, options.data_root)
@@ -54,7 +56,7 @@ def build(
     _refuse_left_out(left_out)
 
 
-@offers("draw leaderboards data_root plugins device as_json")
+@offers(f"draw leaderboards {DATASET_DETAILS} plugins data_root device as_json")
 def check(
     options: Options,
     draw: Annotated[
@@ -71,6 +73,7 @@ def check(
     from ltgen_bench.leaderboard.submission import SubmissionError
 
     options.load_plugins()
+    know_own_images(options)
     _there(options.leaderboards)
     tables = check_tables(options.leaderboards, options.data_root)
     if not options.as_json:
@@ -113,7 +116,7 @@ def keep(
         print(f"{kept}  {kept.stat().st_size:,} bytes")
 
 
-@offers("out leaderboards data_root as_json")
+@offers(f"out leaderboards {DATASET_DETAILS} plugins data_root as_json")
 def site(
     options: Options,
     out: Annotated[Path, typer.Argument(help="Folder to write; a site of an earlier build in it is replaced.")],
@@ -124,6 +127,8 @@ def site(
     """
     from ltgen_bench.leaderboard.site.write import write_site
 
+    options.load_plugins()
+    know_own_images(options)
     _there(options.leaderboards)
     left_out: list[str] = []
     pages = write_site(options.leaderboards, out, options.data_root, left_out)

@@ -98,7 +98,9 @@ class Options:
     ] = field(default_factory=list)
     plugins: Annotated[
         list[Path],
-        typer.Option("--plugin", metavar="FILE.py", help="A Python file that registers your method; repeatable."),
+        typer.Option(
+            "--plugin", metavar="FILE.py", help="A Python file that registers your method or data set; repeatable."
+        ),
     ] = field(default_factory=list)
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. Default: auto.")] = None
     track: Annotated[

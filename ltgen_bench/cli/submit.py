@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ltgen_bench.cli.layers import configuration_layers
-from ltgen_bench.cli.options import Options, offers
+from ltgen_bench.cli.layers import configuration_layers, know_own_images
+from ltgen_bench.cli.options import DATASET_DETAILS, Options, offers
 from ltgen_bench.cli.output import print_json
 from ltgen_bench.core.errors import ConfigError, MissingFileError
 
@@ -45,8 +45,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @offers(
     "sources method_name seeds_run paper paper_url code_url submitter note guidance_scale samples_url weights_url out "
-    "leaderboards "
-    "dataset imbalance protocol runs_dir data_root weights device as_json quiet",
+    f"leaderboards dataset {DATASET_DETAILS} protocol runs_dir data_root weights plugins device as_json quiet",
     dataset=Annotated[
         str | None,
         typer.Option("--dataset", "-d", help="Of samples made elsewhere: their data set. A run knows its own."),
@@ -76,6 +75,8 @@ def submit(
     Example: ltgen-bench submit runs/digits-lt/mine/*-s0 runs/digits-lt/mine/*-s1 runs/digits-lt/mine/*-s2
     --seeds-run 0,1,2 --method-name "My method" --paper "A. Author, A title, 2026"
     """
+    options.load_plugins()
+    know_own_images(options)
     from ltgen_bench.leaderboard.submission import DECLARATION
     from ltgen_bench.leaderboard.submission.create import create_submission, measured_run
     from ltgen_bench.leaderboard.submission.metadata import make_metadata
@@ -113,25 +114,28 @@ def submit(
         print("then: ltgen-bench leaderboard build, and commit the folder, its verifications and the tables")
 
 
-@offers("path data_root as_json")
+@offers(f"what {DATASET_DETAILS} plugins data_root as_json")
 def validate(
     options: Options,
-    path: Annotated[Path, typer.Argument(help="A record.json or a submission folder.", metavar="PATH")],
+    what: Annotated[Path, typer.Argument(help="A record.json or a submission folder.", metavar="RECORD")],
 ) -> None:
     """Check a record or a submission: schema, hashes, ranges, counts, protocol, split, and every derivable value.
 
-    Exit code 2 and one line when something is wrong.
+    Exit code 2 and one line when something is wrong. A submission of your own images is checked with --path, one of a
+    data set that a plug-in brings with --plugin.
     """
+    options.load_plugins()
+    know_own_images(options)
     from ltgen_bench.evaluation.record_files import MAX_RECORD_BYTES
     from ltgen_bench.leaderboard.submission import validate_record, validate_submission
     from ltgen_bench.leaderboard.submission.untrusted import read_bytes
 
-    if path.is_dir() and (path / "record.json").is_file() and not (path / "submission.toml").exists():
-        raise ConfigError(f"{path} is a run; validate {path / 'record.json'}, or make a submission of it with 'submit'")
-    if path.is_dir():
-        _report(validate_submission(path, options.data_root), options.as_json)
+    if what.is_dir() and (what / "record.json").is_file() and not (what / "submission.toml").exists():
+        raise ConfigError(f"{what} is a run; validate {what / 'record.json'}, or make a submission of it with 'submit'")
+    if what.is_dir():
+        _report(validate_submission(what, options.data_root), options.as_json)
         return
-    record = validate_record(read_bytes(path, MAX_RECORD_BYTES), str(path))
+    record = validate_record(read_bytes(what, MAX_RECORD_BYTES), str(what))
     facts = {
         "valid": True,
         "method": record.method.name,
@@ -143,7 +147,7 @@ def validate(
     if options.as_json:
         print_json(facts)
     else:
-        print(f"{path} is a valid record: {record.method.name} on {record.dataset.name}, {record.protocol.name}")
+        print(f"{what} is a valid record: {record.method.name} on {record.dataset.name}, {record.protocol.name}")
 
 
 def _published(

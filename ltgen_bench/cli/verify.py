@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ltgen_bench.cli.options import Options, offers
+from ltgen_bench.cli.layers import configuration_layers, know_own_images
+from ltgen_bench.cli.options import DATASET_DETAILS, Options, offers
 from ltgen_bench.cli.output import print_json
 from ltgen_bench.core.errors import ConfigError
 
@@ -34,12 +35,12 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @offers(
-    "path files samples model draw retrain private_reference verifier leaderboards runs_dir data_root weights plugins "
-    "device as_json quiet"
+    f"folder files samples model draw retrain private_reference verifier leaderboards {DATASET_DETAILS} runs_dir "
+    "data_root weights plugins device as_json quiet"
 )
 def verify(
     options: Options,
-    path: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
+    folder: Annotated[Path, typer.Argument(help="A submission folder.", metavar="SUBMISSION")],
     files: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -64,11 +65,12 @@ def verify(
     Example: ltgen-bench verify leaderboards/records/digits-lt/mine s0.npz --model s0.safetensors
     """
     options.load_plugins()
+    know_own_images(options)
     from ltgen_bench.evaluation.provenance import code_state
     from ltgen_bench.leaderboard.submission import validate_submission
     from ltgen_bench.leaderboard.submission.verify import refuse_alike_seeds, verify_samples
 
-    submission = validate_submission(path, options.data_root)
+    submission = validate_submission(folder, options.data_root)
     progress = options.progress()
     if code_state().clean is False:
         progress.say("the code in this checkout has changes, so the verification will not count; commit first")
@@ -155,6 +157,7 @@ def _report_checks(options: Options, submission: Submission, written: list[Path]
 
 def _trained_again(options: Options, submission: Submission, file: Path) -> Record:
     """The record of a run of the configuration behind `file`, made anew."""
+    from ltgen_bench.core.config import merge
     from ltgen_bench.core.plugins import plugin_code_sha256
     from ltgen_bench.leaderboard.submission import SubmissionError
     from ltgen_bench.leaderboard.submission.verification import find_record, read_untrusted_samples
@@ -165,7 +168,9 @@ def _trained_again(options: Options, submission: Submission, file: Path) -> Reco
     method = submission.records[seed].method
     if method.config is None:
         raise SubmissionError("samples that were made elsewhere cannot be trained again here; leave --retrain out")
-    resolved = resolve({**method.config, "seed": seed}, options.data_root)
+    own = configuration_layers(options).get("dataset", {})  # images lie elsewhere here
+    layers = merge(method.config, {"dataset": own} if options.path else {}, {"seed": seed})
+    resolved = resolve(layers, options.data_root)
     if method.code_sha256 is not None and plugin_code_sha256(resolved.method_class) != method.code_sha256:
         raise SubmissionError(f"the code of method {method.name!r} here is not the submission's; give its --plugin")
     folder = options.runs_dir / "retrained"

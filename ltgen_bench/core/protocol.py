@@ -243,6 +243,15 @@ PROTOCOLS: dict[str, Protocol] = {
             guidance_samples=5000,
             clip_x0=True,
         ),
+        _second(
+            _OFFLINE.model_copy(update={"name": "offline-1k.v1"}),
+            "A small RGB image set on a laptop: 1,000 samples, 25-step DDIM, against images that nobody trained on.",
+            guidance_samples=500,
+            clip_x0=True,
+            samples=1000,
+            sampler_steps=25,
+            kid_subset_size=500,
+        ),
     )
 }
 

@@ -50,6 +50,11 @@ class Registry(Generic[_T]):
 
         return enter
 
+    def replace(self, name: str, thing: _T) -> None:
+        """Enter `thing` under `name`, whatever was known by it."""
+        self._read_entry_points()
+        self._entries[name] = thing
+
     def names(self) -> list[str]:
         """All known names, sorted."""
         self._read_entry_points()

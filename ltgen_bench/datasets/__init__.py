@@ -7,6 +7,7 @@ are imported when pixels are read.
 
 from __future__ import annotations
 
+from ltgen_bench.datasets.arrays import ArrayDataset
 from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, ReferenceInfo, Tick
 from ltgen_bench.datasets.base import Tell as Progress
 from ltgen_bench.datasets.catalogue import (
@@ -21,6 +22,7 @@ from ltgen_bench.datasets.verify import Check, verify_dataset
 
 __all__ = [
     "DATASETS",
+    "ArrayDataset",
     "Check",
     "Dataset",
     "DatasetFactory",

@@ -130,6 +130,7 @@ class Dataset(abc.ABC):
     citation: str
     index_rule: str = ""  # which images of the source are in the training set, in words
     control: str = ""  # the name of the balanced set of the tail's size (`cut.tail_size`), empty where there is none
+    recipe: str = ""  # settings that suit the set, among the recipes; those of its own name win
     manifest_name: str = ""  # the manifest that states this set's hashes, empty where there is none
 
     @property

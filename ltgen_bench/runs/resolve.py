@@ -72,7 +72,10 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     method_class = METHODS.get(method_name)
     own_recipe = _first_recipe(lambda name: method_class.recipe(method_name, name), dataset, dataset_config)
     recipes = merge(
-        trunk_recipe(dataset.image_shape[1]), _first_recipe(dataset_recipe, dataset, dataset_config), own_recipe
+        trunk_recipe(dataset.image_shape[1]),
+        _own_images_recipe(dataset),
+        _first_recipe(dataset_recipe, dataset, dataset_config),
+        own_recipe,
     )
     own = merge(recipes.get("method", {}), user.get("method", {}), {"name": method_name})
     implied = method_class.implied(build(method_class.Config, own, "method"))
@@ -97,7 +100,7 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
             f"your own, guidance {'chosen by the protocol' if scale is None else format(scale, 'g')}",
         )
     if is_diffusion:
-        notes += _average_note(config)
+        notes += _small_note(dataset, config.training) + _average_note(config)
         _check_sampling(config)
     return ResolvedRun(config.using(method_class.uses), dataset, method_class, notes, plugin_code_sha256(method_class))
 
@@ -236,6 +239,21 @@ def trunk_recipe(image_size: int) -> dict[str, Any]:
     network["channel_multipliers"] = multipliers
     network["attention_levels"] = [level for level in network["attention_levels"] if level < len(multipliers)]
     return trunk
+
+
+def _own_images_recipe(dataset: Dataset) -> dict[str, Any]:
+    """Settings for small sets of one's own; images as small as digits have a small network anyway."""
+    return dataset_recipe(dataset.recipe) if dataset.recipe and dataset.image_shape[1] > 16 else {}
+
+
+def _small_note(dataset: Dataset, training: TrainingConfig) -> tuple[str, ...]:
+    if not _own_images_recipe(dataset):
+        return ()
+    return (
+        f"{dataset.total:,} training images: a small network and {training.steps:,} steps of {training.batch_size}, "
+        "for a laptop; the papers' is --set network.base_channels=128 --set training.steps=150000 "
+        "--set training.batch_size=128",
+    )
 
 
 def dataset_recipe(dataset: str) -> dict[str, Any]:

@@ -162,6 +162,7 @@ PINNED_PROTOCOLS = {
     "images-50k.v2": "ecb1ad8de9545963",
     "imagenet-lt-50k.v1": "d8982aa39af50761",
     "imagenet-lt-50k.v2": "1aa0ea6323747e48",
+    "offline-1k.v2": "01ed2a5ec00a8c38",
     "offline-10k.v1": "ca8f6100f71c7771",
     "offline-10k.v2": "9d0f5a43f53bbd22",
 }

@@ -229,7 +229,7 @@ def test_a_data_set_can_be_registered():
 
     try:
         assert load_dataset(DatasetConfig(name="mine"), NOWHERE) is made
-        assert describe("mine") == "from a plug-in"
+        assert describe("mine") == "from a plug-in, which says nothing of it"
         with pytest.raises(ConfigError, match="'mine': its function has to return a Dataset, and returned str"):
             load_dataset(DatasetConfig(name="mine", per_class=5), NOWHERE)
         with pytest.raises(ConfigError, match=r"DATASETS.register\('no'\) takes a function"):

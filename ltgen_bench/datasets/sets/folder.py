@@ -32,6 +32,7 @@ from ltgen_bench.datasets.options import (
     refuse_unknown_options,
     suffix,
 )
+from ltgen_bench.datasets.small import SMALL_RECIPE, is_small
 
 if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
@@ -104,19 +105,18 @@ class Folder(Dataset):
         self.title = f"images in {plain(path)}{own_cut.words}"
         order = cut.head_to_tail(len(self.class_names))
         head_to_tail = sorted(order, key=lambda i: -self.class_counts[i])
-        self.groups = groups_by_thirds(len(self.class_names), head_to_tail)
-        if len(set(self.class_counts)) == 1:
-            self.groups = _NO_GROUPS
+        balanced = len(set(self.class_counts)) == 1
+        self.groups = _NO_GROUPS if balanced else groups_by_thirds(len(self.class_names), head_to_tail)
         self.reference = ReferenceInfo(
             f"{slug(path)}-split" if reference_path is None else f"folder-{slug(reference_path)}",
             self._counts(self._reference_indices),
             described,
         )
         self.index_rule = "as they are" if len(self._indices) == len(rest) else f"shared index rule, seed {cut.seed}"
-        self.horizontal_flip = True
-        self.default_protocol = "images-50k.v2"
+        self.horizontal_flip, self.default_protocol = True, "images-50k.v2"
         self.licence = "that of the images in the folder"
         self.citation = ""
+        self.recipe = SMALL_RECIPE if is_small(self.total) else ""
 
     def _chosen(
         self, rest: Indices, imbalance: float | None, per_class: int | None, pareto_alpha: float | None, cut: Cut

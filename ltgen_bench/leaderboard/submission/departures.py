@@ -26,9 +26,10 @@ def dataset_of(name: str, data_root: Path) -> Dataset:
     names = [known for known in dataset_names() if known != "folder"]
     options = named_options(name)
     if options["name"] not in names:
+        hint = "where it is your own folder, give its --path" if name.startswith("folder-") else ""
         raise SubmissionError(
             f"data set {shown(name)} is not one that everybody can load, so its numbers cannot be checked; "
-            f"known: {', '.join(names)}"
+            + (hint or f"known: {', '.join(names)}")
         )
     try:
         dataset = load_dataset(build(DatasetConfig, options, "dataset"), data_root)
@@ -108,8 +109,11 @@ def _run(record: Record, data_root: Path) -> Iterator[str]:
     """What a record of a run says of its training, against its data set and protocol."""
     config = record.method.config
     if config is not None:
-        try:
-            trained_on = load_dataset(build(DatasetConfig, config.get("dataset") or {}, "dataset"), data_root).name
+        options = config.get("dataset") or {}
+        try:  # a folder is known by its name, and a path in a record is not followed
+            own = isinstance(options, dict) and options.get("name") == "folder"
+            stated: DatasetConfig = build(DatasetConfig, options, "dataset")
+            trained_on = record.dataset.name if own else load_dataset(stated, data_root).name
         except UserError as error:
             trained_on = str(error)
         if trained_on != record.dataset.name:
