@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ltgen_bench.cli.layers import know_own_images
 from ltgen_bench.cli.options import DATASET_DETAILS, Options, offers
 from ltgen_bench.cli.output import print_json
 

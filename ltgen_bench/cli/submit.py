@@ -110,8 +110,12 @@ def submit(
     submission = create_submission(runs, metadata, out, leaderboards=options.leaderboards, data_root=options.data_root)
     _report(submission, options.as_json)
     if not options.as_json:
-        print(f"next: ltgen-bench verify {submission.path} SAMPLES... --model MODEL... (ranks begin with the weights)")
-        print("then: ltgen-bench leaderboard build, and commit the folder, its verifications and the tables")
+        _print_next(submission)
+
+
+def _print_next(submission: Submission) -> None:
+    print(f"next: ltgen-bench verify {submission.path} SAMPLES... --model MODEL... (ranks begin with the weights)")
+    print("then: ltgen-bench leaderboard build, and commit the folder, its verifications and the tables")
 
 
 @offers(f"what {DATASET_DETAILS} plugins data_root as_json")
