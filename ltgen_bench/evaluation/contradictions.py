@@ -240,7 +240,8 @@ def _configuration(record: Record) -> Iterator[str]:
 def _guidance(record: Record, config: RunConfig) -> Iterator[str]:
     """The choice of the scale is the protocol's rule applied to the curve that the record holds."""
     protocol, part = record.protocol, record.guidance
-    if (config.sampling.guidance_scale is None) != (part is not None):
+    chosen = config.uses("sampling") and config.sampling.guidance_scale is None
+    if chosen != (part is not None):
         yield "guidance does not fit method.config.sampling.guidance_scale: a scale is chosen, or it is configured"
     if part is None:
         return

@@ -17,13 +17,17 @@ FALSE_ALARM = 1e-3  # of an honest submission whose seeds' logarithms are normal
 SMALLEST_SPREAD = 0.03  # of a logarithm; the spread of two or three seeds can be small by chance
 
 
-def trained_again(submission: Submission, seed: int, record: Record, *, mirrored: bool) -> Retrained:
-    """Compare the record of a second training with the submission's. `mirrored`: whether its data set allows that.
+def trained_again(submission: Submission, seed: int, record: Record | None, *, mirrored: bool) -> Retrained | None:
+    """Compare the record of a second training, if there was one, with the submission's.
+
+    `mirrored`: whether images of the data set may be mirrored.
 
     Where the samples are the same to the last bit nothing is left to ask. Otherwise the distance has to lie in the
     prediction interval for one more seed (Student's t on logarithms, from the submission's seeds). Raises
     SubmissionError for another configuration, for fewer than two seeds, and for a distance outside.
     """
+    if record is None:
+        return None
     given = submission.records[seed]
     changes = difference(given.method.config or {}, record.method.config or {})
     without_effect = ["dataset.path", "dataset.reference_path"]  # the images are compared by their fingerprints

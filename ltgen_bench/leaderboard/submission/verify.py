@@ -71,7 +71,6 @@ def verify_samples(
     evaluator = Evaluator(places, chosen, batch_size, progress or Progress())
     evaluation = evaluator.measure(samples, dataset, record.protocol, secret=secrets.randbits(48))
     measured = _met(submission, seed, evaluation)
-    again = retrained and trained_again(submission, seed, retrained, mirrored=dataset.horizontal_flip)
     half = None if private is None else _private_half(submission, seed, samples, dataset, private, evaluator)
     verification = Verification(
         record_sha256=submission.sha256[seed],
@@ -84,7 +83,7 @@ def verify_samples(
         redrawn_rows=0 if redrawn is None else redrawn.rows,
         equal_rows=None if redrawn is None else redrawn.equal,
         weights_sha256=None if redrawn is None else redrawn.weights_sha256,
-        retrained=again,
+        retrained=trained_again(submission, seed, retrained, mirrored=dataset.horizontal_flip),
         private_half=half,
         authenticity=evaluation.authenticity.values,
         authenticity_seed=evaluation.authenticity.seed,
