@@ -44,8 +44,10 @@ def row_made(entry: Entry) -> dict[str, Any]:
 def in_words(made: dict[str, Any]) -> str:
     """The same in one short line; "made elsewhere" where a record says nothing of it."""
     words = []
-    if made["sampler"] is None and made["images_seen"] is None:
+    if made["device"] is None:  # no configuration of this package made them
         words.append("made elsewhere")
+    elif made["sampler"] is None:
+        words.append("no diffusion: no sampler and no steps of this package")
     if made["sampler"] is not None:
         clip = ", clipped" if made["clip_x0"] else ""
         words.append(f"{made['sampler']} {made['steps']} steps ({made['network_evaluations']} evaluations{clip})")

@@ -26,9 +26,13 @@ from leaderboard_records import (
 
 from ltgen_bench.core.config import read_toml
 from ltgen_bench.core.errors import StorageError
+from ltgen_bench.core.storage import sha256_json
+from ltgen_bench.evaluation.contradictions import contradictions
+from ltgen_bench.evaluation.record_files import parse_record
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.build import StaleTableError, build_tables, check_tables, render
 from ltgen_bench.leaderboard.collect import boards, read_entries
+from ltgen_bench.leaderboard.how import how_made, in_words
 from ltgen_bench.leaderboard.ranking import rows
 from ltgen_bench.leaderboard.submission import SubmissionError
 
@@ -187,6 +191,18 @@ def test_the_recipe_of_a_plug_in_says_where_the_plug_in_is_from(
     head = (leaderboards / "tables/recipes/digits-lt/mine.toml").read_text()
     assert f"--seed 0{option}\n" in head
     assert words in head
+    assert "made elsewhere" not in in_words(how_made([parse_record(json.dumps(records[0]), "a record")]))
+
+
+def test_a_model_that_is_no_diffusion_was_not_made_elsewhere() -> None:
+    record = make_record("mine", 0, 3.0)
+    for section in ("network", "diffusion", "training", "sampling"):
+        record["method"]["config"].pop(section, None)
+    record["training"] = record["samples"]["sampler"] = record["samples"]["network_evaluations"] = None
+    record["method"]["config_hash"] = sha256_json(record["method"]["config"])[:10]
+    gaussian = parse_record(json.dumps(record), "a record")
+    assert in_words(how_made([gaussian])).startswith("no diffusion: no sampler and no steps of this package")
+    assert not [line for line in contradictions(gaussian) if "guidance" in line or "method.config" in line]
 
 
 def test_boards_do_not_mix(leaderboards: Path) -> None:
