@@ -11,6 +11,7 @@ import typer
 from ltgen_bench.cli.layers import know_own_images
 from ltgen_bench.cli.options import DATASET_DETAILS, Options, offers
 from ltgen_bench.cli.output import print_json
+from ltgen_bench.core.errors import ConfigError
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -21,6 +22,7 @@ def add_commands(app: typer.Typer) -> None:
     group.command("build")(build)
     group.command("check")(check)
     group.command("keep")(keep)
+    group.command("table")(table)
     group.command("site")(site)
     group.command("reverify")(reverify)
     app.add_typer(group, name="leaderboard")
@@ -115,6 +117,47 @@ def keep(
     entry = Entry(submission, verified_seeds(options.leaderboards, submission))
     for kept in keep_evidence(options.leaderboards, entry, samples, model):
         print(f"{kept}  {kept.stat().st_size:,} bytes")
+
+
+@offers(
+    "dataset protocol columns form leaderboards path plugins data_root",
+    dataset=Annotated[str, typer.Argument(help="A board's data set.", metavar="DATASET")],
+)
+def table(
+    options: Options,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, such as fid,few.fid,recall. Default: what fits a page.", show_default=False
+        ),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="markdown, latex or csv (csv has every column).")] = "markdown",
+) -> None:
+    """Print one board with the columns of your choice.
+
+    Example: ltgen-bench leaderboard table digits-lt --columns fid,few.fid,few.recall --format latex
+    """
+    from ltgen_bench.leaderboard.collect import boards, read_entries
+    from ltgen_bench.leaderboard.columns import PAPER_COLUMNS
+    from ltgen_bench.leaderboard.ranking import rows
+    from ltgen_bench.leaderboard.tables import board_csv, board_latex, chosen_markdown
+
+    if form not in ("markdown", "latex", "csv") or (form == "csv" and columns is not None):
+        raise ConfigError(f"--format is markdown, latex, or csv with every column; got {form}")
+    options.load_plugins()
+    know_own_images(options)
+    _there(options.leaderboards)
+    found = boards(read_entries(options.leaderboards, options.data_root, []), options.leaderboards)
+    own = [board for board in found if board.dataset == options.dataset]
+    named = [board for board in own if options.protocol in (None, board.protocol)]
+    if not named:
+        there = ", ".join(f"{board.dataset} by {board.protocol}" for board in own or found)
+        raise ConfigError(f"no such board; there are {there or 'none'}")
+    keys = PAPER_COLUMNS if columns is None else tuple(columns.split(","))
+    board = named[-1]  # the latest version
+    ordered = rows(board)
+    makers = {"latex": board_latex, "markdown": chosen_markdown}
+    print(board_csv(board, ordered) if form == "csv" else makers[form](board, ordered, keys), end="")
 
 
 @offers(f"out leaderboards {DATASET_DETAILS} plugins data_root as_json")

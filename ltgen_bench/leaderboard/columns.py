@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from ltgen_bench.core.errors import ConfigError, did_you_mean
 
 RANKED_BY = "fid"
 
@@ -60,6 +62,25 @@ FURTHER_COLUMNS = (
     Column("groups.many.label_accuracy", "Head label accuracy", True, 3),
     Column("memorisation.pixels.fraction", "Suspected copies (pixels)", False, 4),
 )
+
+
+# What fits the width of a page.
+PAPER_COLUMNS = ("fid", "groups.few.fid", "gap", "coverage", "recall", "label_accuracy", "groups.few.label_accuracy")
+
+
+def columns_called(names: Sequence[str]) -> tuple[Column, ...]:
+    """The columns of these keys, in this order; `few.fid` is short for `groups.few.fid`.
+
+    Raises ConfigError with the closest key for one that no board has.
+    """
+    known = {column.key: column for column in (*MAIN_COLUMNS, *FURTHER_COLUMNS)}
+    chosen = []
+    for name in names:
+        column = known.get(name) or known.get(f"groups.{name}") or known.get(f"memorisation.{name}")
+        if column is None:
+            raise ConfigError(f"no column {name!r}; {did_you_mean(name, known)}")
+        chosen.append(column)
+    return tuple(chosen)
 
 
 def shown_columns(columns: tuple[Column, ...], has_value: Callable[[str], bool]) -> tuple[Column, ...]:

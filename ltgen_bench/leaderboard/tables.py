@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -9,7 +10,15 @@ import pandas as pd
 
 from ltgen_bench.leaderboard import text
 from ltgen_bench.leaderboard.collect import Board
-from ltgen_bench.leaderboard.columns import FURTHER_COLUMNS, MAIN_COLUMNS, RANKED_BY, Column, shown_columns
+from ltgen_bench.leaderboard.columns import (
+    FURTHER_COLUMNS,
+    MAIN_COLUMNS,
+    PAPER_COLUMNS,
+    RANKED_BY,
+    Column,
+    columns_called,
+    shown_columns,
+)
 from ltgen_bench.leaderboard.comparison import MOST_SEEDS_ASKED, Difference
 from ltgen_bench.leaderboard.guidance import guidance_section
 from ltgen_bench.leaderboard.how import in_words, row_made
@@ -46,16 +55,27 @@ def _recipe_link(board: Board, row: Row) -> str:
     return f"[code]({url})" if url else MISSING
 
 
-def board_latex(board: Board, ordered: list[Row]) -> str:
+def board_latex(board: Board, ordered: list[Row], columns: Sequence[str] = PAPER_COLUMNS) -> str:
     """The board's table as a LaTeX `tabular` with `booktabs` rules, to be `\\input` into a paper."""
-    frame = _frame(board, ordered, bold=lambda cell: rf"\textbf{{{cell}}}", escape=text.latex)
+    frame = _chosen(_frame(board, ordered, bold=lambda cell: rf"\textbf{{{cell}}}", escape=text.latex, columns=columns))
     frame.columns = pd.Index([text.latex(column) for column in frame.columns])
-    body = frame.to_latex(index=False, escape=False, column_format="rll" + "r" * (len(frame.columns) - 4) + "l")
+    body = frame.to_latex(index=False, escape=False, column_format="rl" + "r" * (len(frame.columns) - 2))
     head = (
         f"% {board.dataset}, protocol {board.protocol} ({board.record.protocol_hash})\n"
-        "% made by ltgen-bench leaderboard build; needs \\usepackage{booktabs}\n"
+        "% made by ltgen-bench; needs \\usepackage{booktabs}. Mean $\\pm$ standard deviation over n seeds.\n"
+        f"% other columns: ltgen-bench leaderboard table {board.dataset} --protocol {board.protocol} --columns ...\n"
     )
     return head + body
+
+
+def chosen_markdown(board: Board, ordered: list[Row], columns: Sequence[str]) -> str:
+    """The board's table in Markdown with these columns only."""
+    frame = _frame(board, ordered, bold=lambda cell: f"**{cell}**", escape=text.markdown, columns=columns)
+    return markdown_table(_chosen(frame), left=("Method",)) + "\n"
+
+
+def _chosen(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(columns=["Status", "How"])
 
 
 def board_csv(board: Board, ordered: list[Row]) -> str:
@@ -184,8 +204,10 @@ def shown_rank(row: Row) -> str:
     return str(best_rank) if best_rank == worst_rank else f"{best_rank}–{worst_rank}"
 
 
-def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) -> pd.DataFrame:
-    """The cells as shown, without links."""
+def _frame(
+    board: Board, ordered: list[Row], *, bold: object, escape: object, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The cells as shown, without links; `columns` are keys, None for all."""
     assert callable(bold)
     assert callable(escape)
     table: dict[str, list[str]] = {
@@ -195,7 +217,7 @@ def _frame(board: Board, ordered: list[Row], *, bold: object, escape: object) ->
         "Status": [escape(row.entry.status_text) for row in ordered] + ["reference"] * len(board.references),
         "n": [str(row.entry.n) for row in ordered] + [str(len(reference.draws)) for reference in board.references],
     }
-    for column in _present(MAIN_COLUMNS, ordered):
+    for column in _present(MAIN_COLUMNS if columns is None else columns_called(columns), ordered):
         cells = shown_cells(board, column, ordered)
         for index in best(column, cells, ordered):
             cells[index] = bold(cells[index])

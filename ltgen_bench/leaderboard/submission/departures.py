@@ -17,12 +17,22 @@ from ltgen_bench.features.info import distance_label
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 
 
-@functools.lru_cache(maxsize=8)
 def dataset_of(name: str, data_root: Path) -> Dataset:
     """The data set whose canonical name stands in a record: `cifar10lt-0.001` is cifar10lt with imbalance 0.001.
 
     Raises SubmissionError for a data set that is not this package's: nobody could check its numbers.
     """
+    if name.startswith("folder-"):
+        return _loaded(name, data_root)  # its images may have changed since they were last looked at
+    return _kept(name, data_root)
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(name: str, data_root: Path) -> Dataset:
+    return _loaded(name, data_root)
+
+
+def _loaded(name: str, data_root: Path) -> Dataset:
     names = [known for known in dataset_names() if known != "folder"]
     options = named_options(name)
     if options["name"] not in names:
