@@ -111,6 +111,15 @@ class Method(ABC):
         """Move to a device; called once before `sample`."""
         self.device = device
 
+    def representations(self, images: Tensor, t: int, labels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """What the model makes of real images, for `ltgen-bench analyze`; a method need not offer it.
+
+        `images`: float (B, C, H, W) in [-1, 1]; `t`: the noise level, 1 to `run.diffusion.timesteps`; `labels`: int64
+        (B,), -1 where the class is withheld; `noise`: standard normal like `images`, to be added as level t adds it, or
+        None for clean images. Returns float (B, D). Nothing may depend on the rest of the batch.
+        """
+        raise ConfigError(f"method {self.run.method['name']} offers no representations: its class does not define them")
+
     def facts(self) -> dict[str, Any]:
         """What the record says of the trained model, such as its number of parameters (JSON values)."""
         return {}

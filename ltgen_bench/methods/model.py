@@ -78,6 +78,17 @@ class DiffusionModel(Method):
             "diffusion": self.run.diffusion.model_dump(mode="json"),
         }
 
+    @torch.inference_mode()
+    def representations(self, images: Tensor, t: int, labels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The bottleneck of the U-Net behind both middle blocks, averaged over its positions, float32 (B, channels)."""
+        self.network.eval()
+        index = torch.full((len(images),), t - 1, dtype=torch.int64, device=images.device)
+        if noise is not None:
+            tables = self.schedule.tables(images.device)
+            images = tables.sqrt_alpha_bar[t - 1] * images + tables.sqrt_one_minus_alpha_bar[t - 1] * noise
+        bottleneck: Tensor = self.network(images, index, labels).bottleneck
+        return bottleneck.float()
+
     def to(self, device: torch.device) -> None:
         """Move the network and the extra modules."""
         super().to(device)
