@@ -20,9 +20,21 @@ from ltgen_bench.core.version import __version__
 if TYPE_CHECKING:
     from ltgen_bench.evaluation.evaluate import Evaluation, evaluate
     from ltgen_bench.evaluation.places import EvaluationPlaces
+    from ltgen_bench.runs.analysis.analyze import Analysis, analyze
+    from ltgen_bench.runs.analysis.settings import AnalysisSettings
     from ltgen_bench.runs.loaded import LoadedRun, load_run
 
-__all__ = ["Evaluation", "EvaluationPlaces", "LoadedRun", "__version__", "evaluate", "load_run"]
+__all__ = [
+    "Analysis",
+    "AnalysisSettings",
+    "Evaluation",
+    "EvaluationPlaces",
+    "LoadedRun",
+    "__version__",
+    "analyze",
+    "evaluate",
+    "load_run",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,6 +46,14 @@ def __getattr__(name: str) -> Any:
         from ltgen_bench.runs import loaded
 
         return getattr(loaded, name)
+    if name in ("Analysis", "analyze"):
+        from ltgen_bench.runs.analysis import analyze as analysis
+
+        return getattr(analysis, name)
+    if name == "AnalysisSettings":
+        from ltgen_bench.runs.analysis.settings import AnalysisSettings
+
+        return AnalysisSettings
     if name == "EvaluationPlaces":
         from ltgen_bench.evaluation.places import EvaluationPlaces
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ltgen_bench.cli import (
+    analyze,
     check_plugin,
     compare,
     crosscheck,
@@ -82,6 +83,7 @@ leaderboard.add_commands(app)
 exchange.add_commands(app)
 suite.add_commands(app)
 sweep.add_commands(app)
+analyze.add_commands(app)
 
 
 def main() -> None:

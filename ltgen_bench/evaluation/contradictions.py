@@ -110,6 +110,18 @@ def contradictions(record: Record) -> Iterator[str]:
     yield from _intervals(record)
     yield from _configuration(record)
     yield from _labels(record)
+    for point in record.separation or []:
+        low, high = _SEPARATION.get(point.metric, (0.0, 1e100))
+        if any(end is not None and not low <= end <= high for end in (point.value, point.low, point.high)):
+            yield f"separation: {point.metric} at t = {point.t} is not within {low:g} ... {high:g}"
+        if point.value is None and not point.reason:
+            yield f"separation: {point.metric} at t = {point.t} is null and says not why"
+
+
+_SEPARATION = {
+    **dict.fromkeys(("knn_purity", "nearest_mean_accuracy", "probe_accuracy"), (0.0, 1.0)),
+    "silhouette": (-1.0, 1.0),
+}
 
 
 def _differs(stated: float | int | None, derived: float | None) -> bool:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ltgen_bench.core.choices import Group
 from ltgen_bench.core.plain_text import is_hidden
 from ltgen_bench.core.protocol import Protocol
 
-SCHEMA_VERSION = 1
 MAX_CLASSES = 20_000
 
 
@@ -267,10 +266,37 @@ HEADLINE_METRICS = (
 )
 
 
-class Record(Part):
-    """Everything about one measured model."""
+# Numbers of `analyze` that a record may hold, of all classes and of the groups.
+SEPARATION_METRICS = ("knn_purity", "silhouette", "nearest_mean_accuracy", "probe_accuracy", "nc1", "effective_rank")
 
-    schema_version: Literal[1] = 1
+
+class SeparationPoint(Part):
+    """How far the classes lie apart in what the model makes of real images: one number at one noise level."""
+
+    images: Literal["reference", "train", "unseen"]
+    t: Annotated[int, Field(ge=1, le=10**6)]
+    label: Literal["withheld", "given"]
+    noise: bool
+    group: Literal["all", "many", "medium", "few"]
+    metric: Literal["knn_purity", "silhouette", "nearest_mean_accuracy", "probe_accuracy", "nc1", "effective_rank"]
+    value: Number | None
+    low: Number | None = None
+    high: Number | None = None
+    reason: Text = ""
+
+    @property
+    def place(self) -> tuple[str, int, str, bool, str, str]:
+        """What is said once only."""
+        return (self.images, self.t, self.label, self.noise, self.group, self.metric)
+
+
+class Record(Part):
+    """Everything about one measured model.
+
+    Version 2 of the schema has `separation`, which `analyze` adds; records of version 1 stay as they are.
+    """
+
+    schema_version: Literal[1, 2] = 1
     method: MethodPart
     dataset: DatasetPart
     protocol: Protocol
@@ -281,6 +307,16 @@ class Record(Part):
     guidance: GuidancePart | None = None  # None: not chosen by the protocol, or a method without guidance
     extractors: dict[Literal["features", "manifold"], ExtractorPart]
     metrics: MetricsPart
+    separation: Annotated[list[SeparationPoint], Field(min_length=1, max_length=5000)] | None = None
     environment: EnvironmentPart
     code: CodePart
     timing: TimingPart
+
+    @model_validator(mode="after")
+    def _versions_say_what_they_hold(self) -> Record:
+        if (self.separation is not None) != (self.schema_version == 2):
+            raise ValueError("schema_version 2 is that of records with separation, and 1 of those without")
+        places = [point.place for point in self.separation or []]
+        if len(set(places)) != len(places):
+            raise ValueError("separation says one number twice")
+        return self

@@ -70,8 +70,11 @@ def _path(entry: Entry) -> Path:
     return Path(entry.method, [(recall[s], precision[s]) for s in scales], scales, chosen_scales(entry))
 
 
-def curve_chart(title: str, curves: Sequence[Curve]) -> Markup:
-    """One line a method against the scale, its seeds' range as a band.
+_SCALE_AXIS = "scale of guidance w, 0 is off; the band is the range of the seeds"
+
+
+def curve_chart(title: str, curves: Sequence[Curve], axis: str = _SCALE_AXIS, symbol: str = "w") -> Markup:
+    """One line a method against the scale (or what `axis` and `symbol` say), its seeds' range as a band.
 
     At most `MAX_SERIES` lines are drawn.
     """
@@ -90,9 +93,9 @@ def curve_chart(title: str, curves: Sequence[Curve]) -> Markup:
         parts.append(f'<polyline class="line {css}" points="{line}"/>')
         for point in one.points:
             reach = f"{tick_number(point.low)} to {tick_number(point.high)}"
-            tip = f"{one.name}, w = {point.scale:g}: {tick_number(point.mean)} ({reach})"
+            tip = f"{one.name}, {symbol} = {point.scale:g}: {tick_number(point.mean)} ({reach})"
             parts.append(point_mark(x(point.scale), y(point.mean), position, css, tip))
-    parts.append(_axis_title("scale of guidance w, 0 is off; the band is the range of the seeds", bottom))
+    parts.append(_axis_title(axis, bottom))
     return svg(bottom + 40, title, parts)
 
 

@@ -26,6 +26,7 @@ from ltgen_bench.leaderboard.site.charts import (
     head_tail_chart,
 )
 from ltgen_bench.leaderboard.site.curve_charts import guidance_charts
+from ltgen_bench.leaderboard.site.separation_charts import separation_charts
 from ltgen_bench.leaderboard.submission.levels import level_of
 from ltgen_bench.leaderboard.tables import is_beaten, more_seeds, shown_cell, shown_cells, shown_rank, suspected_copies
 
@@ -235,6 +236,7 @@ def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:
         "groups": groups,
         "classes": class_table(board, record),
         "charts": record_charts(board, record),
+        "separation": separation_charts(board),
         "recipe": recipe_toml(entry),
         "verification": (own := entry.verifications.get(seed)),
         "level": level_of({} if own is None else {seed: own}, 1),
