@@ -122,7 +122,13 @@ def status(
         print()
 
 
-@offers(f"suite_name form out figures class_name {_PLACES}")
+_Published = Annotated[
+    bool,
+    typer.Option("--published", help="Beside them what papers print (LEADERBOARDS/published), and the difference."),
+]
+
+
+@offers(f"suite_name form out figures class_name published leaderboards {_PLACES}")
 def collect(
     options: Options,
     suite_name: SuiteName,
@@ -135,13 +141,18 @@ def collect(
     class_name: Annotated[
         str | None, typer.Option("--class", help="The class whose samples are shown. Default: the rarest.")
     ] = None,
+    published: _Published = False,
 ) -> None:
     """One table over data sets and methods: mean and standard deviation over seeds, missing numbers as a dash.
 
-    Example: ltgen-bench suite collect paper-table-1 --format latex -o table-1.tex
+    With --figures also a curve for every setting that the suite varies, its best value starred.
+
+    Example: ltgen-bench suite collect paper-table-1 --published --format latex -o table-1.tex
     """
     from ltgen_bench.core.storage import write_text
     from ltgen_bench.runs.suites import collect as collection
+    from ltgen_bench.runs.suites.curves import write_curves
+    from ltgen_bench.runs.suites.published import published_markdown
 
     forms = {"markdown": collection.as_markdown, "csv": collection.as_csv, "latex": collection.as_latex}
     if form not in forms:
@@ -149,17 +160,31 @@ def collect(
     _, runs = _planned(options, suite_name)
     rows = collection.collect(runs)
     if figures is not None:
-        for path in collection.write_pictures(figures, runs, class_name):
+        for path in [*collection.write_pictures(figures, runs, class_name), *write_curves(figures, runs)]:
             print(path, file=sys.stderr)
+    beside = _beside_published(options, rows) if published else []
     if options.as_json:
-        print_json(rows)
+        print_json({"rows": rows, "published": beside} if published else rows)
         return
+    if published:
+        print(published_markdown(beside), file=sys.stderr if out is None and form != "markdown" else sys.stdout)
     text = forms[form](rows)
     if out is None:
         print(text, end="")
     else:
         write_text(out, text)
         print(out)
+
+
+def _beside_published(options: Options, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from ltgen_bench.leaderboard.published import published_rows, read_published
+    from ltgen_bench.runs.suites.published import beside_published
+
+    folder = options.leaderboards / "published"
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder of published numbers; give --leaderboards")
+    printed = {(row.dataset, row.method): row.values for row in reversed(published_rows(read_published(folder)))}
+    return beside_published(rows, printed)
 
 
 @offers(f"suite_name {_PLACES}")

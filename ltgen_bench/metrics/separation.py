@@ -22,7 +22,7 @@ NEIGHBOURS = 10
 PER_IMAGE = ("knn_purity", "silhouette", "nearest_mean_accuracy", "probe_accuracy")
 _TILE_BYTES = 256 * 2**20
 _MOST_PAIRS = 20  # classes, up to which every pair's share of neighbours is listed
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def separation(
 
 def neighbours_and_sums(
     features: NDArray[Any], labels: NDArray[np.int64], class_count: int, k: int
-) -> tuple[NDArray[np.int64], Floats]:
+) -> tuple[NDArray[np.int64], _Floats]:
     """The k nearest neighbours of each image, int64 (N, k), and its summed distance to each class, (N, class_count).
 
     An image is no neighbour of itself. Distances are float64, in tiles of rows, so that memory stays below a limit.
@@ -117,18 +117,18 @@ def neighbours_and_sums(
     return torch.cat(near).numpy(), torch.cat(sums).numpy()
 
 
-def neighbour_shares(near: NDArray[np.int64], labels: NDArray[np.int64], class_count: int) -> Floats:
+def neighbour_shares(near: NDArray[np.int64], labels: NDArray[np.int64], class_count: int) -> _Floats:
     """Which classes the neighbours of each class's images are of: shares (class_count, class_count), rows sum to 1.
 
     A class without images has a row of zeros. This is "feature borrowing" in the representation.
     """
     pairs = labels[:, None] * class_count + labels[near]
     table = np.bincount(pairs.ravel(), minlength=class_count**2).reshape(class_count, class_count).astype(np.float64)
-    shares: Floats = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    shares: _Floats = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     return shares
 
 
-def silhouette_values(sums: Floats, labels: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
+def silhouette_values(sums: _Floats, labels: NDArray[np.int64], counts: NDArray[np.int64]) -> _Floats:
     """Every image's silhouette, from its summed distances to each class; 0 for the only image of a class."""
     row = np.arange(len(labels))
     own = sums[row, labels] / np.maximum(counts[labels] - 1, 1)
@@ -140,7 +140,7 @@ def silhouette_values(sums: Floats, labels: NDArray[np.int64], counts: NDArray[n
     return np.where((counts[labels] > 1) & np.isfinite(value), value, 0.0)
 
 
-def nearest_mean_correct(features: Floats, labels: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
+def nearest_mean_correct(features: _Floats, labels: NDArray[np.int64], counts: NDArray[np.int64]) -> _Floats:
     """Whether each image lies nearest to the mean of its class, computed without it; 0 or 1, float (N,)."""
     present = np.flatnonzero(counts)
     position = np.full(len(counts), -1)
@@ -155,11 +155,11 @@ def nearest_mean_correct(features: Floats, labels: NDArray[np.int64], counts: ND
     factor = np.where(n > 1, n / np.maximum(n - 1, 1), np.inf)
     with np.errstate(invalid="ignore"):
         distance[row, own] = np.where(n > 1, distance[row, own] * factor**2, np.inf)
-    correct: Floats = (distance.argmin(axis=1) == own).astype(np.float64)
+    correct: _Floats = (distance.argmin(axis=1) == own).astype(np.float64)
     return correct
 
 
-def probe_correct(features: Floats, labels: NDArray[np.int64], seed: int) -> Floats:
+def probe_correct(features: _Floats, labels: NDArray[np.int64], seed: int) -> _Floats:
     """Whether a linear classifier that has not seen the image names its class; 0 or 1, float (N,), NaN where untested.
 
     Multinomial logistic regression on standardised features, squared norm with weight 1 (scikit-learn's C = 1), to
@@ -187,7 +187,7 @@ def probe_correct(features: Floats, labels: NDArray[np.int64], seed: int) -> Flo
     return correct
 
 
-def nc1(features: Floats, labels: NDArray[np.int64], weights: Floats | None = None) -> float:
+def nc1(features: _Floats, labels: NDArray[np.int64], weights: _Floats | None = None) -> float:
     """Variability collapse NC1 = tr(S_W S_B^+) / C (Papyan, Han and Donoho 2020); smaller is more separate.
 
     S_W is the mean over the classes of their covariance, S_B the covariance of the C class means, so that every class
@@ -209,7 +209,7 @@ def nc1(features: Floats, labels: NDArray[np.int64], weights: Floats | None = No
     return float((within / np.square(s[kept])).sum())
 
 
-def effective_rank(features: Floats) -> float:
+def effective_rank(features: _Floats) -> float:
     """exp of the entropy of the normalised eigenvalues of the covariance (Roy and Vetterli 2007): 1 is a line.
 
     A class whose representation has collapsed has a small one. 0 where all images are equal.
@@ -226,7 +226,7 @@ def effective_rank(features: Floats) -> float:
 
 def _checked(
     features: NDArray[Any], labels: NDArray[np.int64], class_count: int, k: int
-) -> tuple[Floats, NDArray[np.int64]]:
+) -> tuple[_Floats, NDArray[np.int64]]:
     if features.ndim != 2 or labels.shape != (len(features),):
         raise SamplesError(f"features must be (N, D) and labels (N,), got {features.shape} and {labels.shape}")
     if not np.isfinite(features).all():
@@ -253,7 +253,7 @@ def _class_reasons(metric: str, counts: NDArray[np.int64], k: int) -> dict[int, 
 def _mean_number(
     group: str,
     metric: str,
-    values: Floats,
+    values: _Floats,
     labels: NDArray[np.int64],
     classes: Sequence[int],
     reasons: Mapping[int, str],
@@ -285,7 +285,7 @@ def _against_chance(
     return [*numbers, SeparationNumber(group, "knn_over_chance", purity.value / chance, low, high)]
 
 
-def _nc1_number(features: Floats, labels: NDArray[np.int64], class_count: int, seed: int) -> list[SeparationNumber]:
+def _nc1_number(features: _Floats, labels: NDArray[np.int64], class_count: int, seed: int) -> list[SeparationNumber]:
     if len(np.unique(labels)) < 2:
         return [SeparationNumber("all", "nc1", None, reason="there is only one class")]
     value = nc1(features, labels)
@@ -296,7 +296,7 @@ def _nc1_number(features: Floats, labels: NDArray[np.int64], class_count: int, s
 
 
 def _ranks(
-    features: Floats,
+    features: _Floats,
     labels: NDArray[np.int64],
     counts: NDArray[np.int64],
     places: Mapping[str, Sequence[int]],

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 _DRAWS = 1000  # of means, which are cheap
 _DRAWS_NC1 = 100
 _PARTS = 10  # of the jackknife
 
 
-def bootstrap_means(values: Floats, labels: NDArray[np.int64], seed: int) -> tuple[float, float]:
+def bootstrap_means(values: _Floats, labels: NDArray[np.int64], seed: int) -> tuple[float, float]:
     """The 95 % percentile interval of the mean of `values` (N,), images drawn anew within their classes."""
     generator = np.random.default_rng(seed)
     total = np.zeros(_DRAWS)
@@ -30,8 +30,8 @@ def bootstrap_means(values: Floats, labels: NDArray[np.int64], seed: int) -> tup
 
 
 def bootstrap_nc1(
-    statistic: Callable[[Floats, NDArray[np.int64], Floats], float],
-    features: Floats,
+    statistic: Callable[[_Floats, NDArray[np.int64], _Floats], float],
+    features: _Floats,
     labels: NDArray[np.int64],
     value: float,
     seed: int,
@@ -49,7 +49,7 @@ def bootstrap_nc1(
     return max(0.0, value - reach), value + reach
 
 
-def jackknife_rank(statistic: Callable[[Floats], float], features: Floats, seed: int) -> float:
+def jackknife_rank(statistic: Callable[[_Floats], float], features: _Floats, seed: int) -> float:
     """The standard error of a statistic of one class's features (n, D), a tenth of them left out at a time.
 
     A bootstrap would repeat images, and repeats lower a rank.

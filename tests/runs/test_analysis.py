@@ -133,7 +133,7 @@ def test_the_untrained_network_is_a_control(runs: list[Path]) -> None:
 def test_of_many_images_some_are_drawn_and_that_is_said(runs: list[Path], monkeypatch) -> None:
     from ltgen_bench.runs.analysis import settings
 
-    monkeypatch.setattr(settings, "MOST_IMAGES", 100)
+    monkeypatch.setattr(settings, "MOST_ANALYSED", 100)
     dataset = load_run(runs[0]).dataset
     drawn = AnalysisImages.of(dataset, "reference")
     assert (len(drawn.images), drawn.available) == (100, 1797)
@@ -146,7 +146,7 @@ def test_what_cannot_be_analysed(cli: Cli, runs: list[Path], tmp_path: Path) -> 
     def line(*words: object) -> str:
         return refused(cli("analyze", *words, "-q"))  # type: ignore[arg-type]
 
-    assert "models are compared on the same images" in line(*runs)
+    assert "models are compared on the same images" in line(*runs, "--images", "train")
     assert "t is a noise level from 1 to 1000 (diffusion.timesteps); got 1001" in line(runs[0], "--t", "5,1001")
     assert "got 0" in line(runs[0], "--t", "0")
     assert "--t wants noise levels" in line(runs[0], "--t", "many")

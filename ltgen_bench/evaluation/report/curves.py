@@ -15,9 +15,18 @@ PANELS = (
 
 
 def curves_figure(
-    rows: Sequence[Mapping[str, Any]], x: str, *, title: str, label: str, x_title: str, chosen: float | None = None
+    rows: Sequence[Mapping[str, Any]],
+    x: str,
+    *,
+    title: str,
+    label: str,
+    x_title: str,
+    chosen: float | None = None,
+    starred: bool = False,
 ) -> Any:
     """A panel for every number of `PANELS` that some row has, against `row[x]`; the chosen value is marked.
+
+    `starred` marks the best value of every panel.
 
     Values of `x` that are words stand in the order of the rows.
     """
@@ -40,6 +49,10 @@ def curves_figure(
         if chosen is not None:
             mark = [value for place, value in points if place == chosen]
             axes.plot([chosen] * len(mark), mark, marker="o", markersize=8, color="#c8553d", linestyle="none")
+        if starred and points:
+            pick = min if "lower" in text else max
+            best = pick(range(len(points)), key=lambda index, of=points: of[index][1])  # type: ignore[misc]
+            axes.plot([places[best]], [points[best][1]], marker="*", markersize=13, color="#c8553d", linestyle="none")
         axes.set_title(text.format(label=label), fontsize=9, loc="left")
         axes.set_xlabel(x_title, fontsize=9)
         axes.tick_params(labelsize=8)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from ltgen_bench.core.errors import ConfigError, MissingExtraError
 
-Floats = NDArray[np.float32]
+_Floats = NDArray[np.float32]
 _NEIGHBOURS = 12  # of trustworthiness, as in scikit-learn's examples
 _MOST_ASKED = 2000  # points whose neighbours are checked, drawn by a fixed seed
 _FEWEST = 32  # images; below, neighbourhoods of the methods' default sizes mean nothing
 
 
-def tsne(features: Floats, seed: int) -> Floats:
+def tsne(features: _Floats, seed: int) -> _Floats:
     """t-SNE (van der Maaten and Hinton 2008) with perplexity 30, by openTSNE."""
     import torch
     from openTSNE import TSNE
@@ -32,7 +32,7 @@ def tsne(features: Floats, seed: int) -> Floats:
     )
 
 
-def umap(features: Floats, seed: int) -> Floats:
+def umap(features: _Floats, seed: int) -> _Floats:
     """UMAP (McInnes et al. 2018) with 15 neighbours and min_dist 0.1, by umap-learn."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TensorFlow, which it does without, and of the threads that a seed costs
@@ -41,7 +41,7 @@ def umap(features: Floats, seed: int) -> Floats:
         return np.asarray(UMAP(random_state=seed, n_jobs=1).fit_transform(features), np.float32)
 
 
-def localmap(features: Floats, seed: int) -> Floats:
+def localmap(features: _Floats, seed: int) -> _Floats:
     """LocalMAP (Wang et al. 2025) with its defaults, by pacmap."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -50,7 +50,7 @@ def localmap(features: Floats, seed: int) -> Floats:
         return np.asarray(LocalMAP(n_components=2, random_state=seed).fit_transform(features), np.float32)
 
 
-MAPS: dict[str, tuple[str, Callable[[Floats, int], Floats]]] = {
+MAPS: dict[str, tuple[str, Callable[[_Floats, int], _Floats]]] = {
     "tsne": ("t-SNE", tsne),
     "umap": ("UMAP", umap),
     "localmap": ("LocalMAP", localmap),
@@ -69,7 +69,7 @@ def check_maps(names: tuple[str, ...]) -> None:
             raise MissingExtraError(f"--maps {name} needs {packages[name]}: pip install 'ltgen-bench[maps]'")
 
 
-def embed(name: str, features: Floats, seed: int = 0) -> Floats:
+def embed(name: str, features: _Floats, seed: int = 0) -> _Floats:
     """The points of a map, float32 (N, 2), of features (N, D). Raises ConfigError for too few images."""
     if len(features) < _FEWEST:
         raise ConfigError(f"{len(features)} images are too few for a map; {_FEWEST} or more")

@@ -56,9 +56,9 @@ def maps_figure(
             rows, rare = labels == c, c in tail
             place.scatter(
                 *panel.points[rows].T,
-                s=9 if rare else 3,
+                s=9 if rare else 4,
                 color=colours[c],
-                alpha=0.9 if rare else 0.45,
+                alpha=0.9 if rare else 0.65,
                 linewidths=0.25 if rare else 0,
                 edgecolors="black" if rare else "none",
                 zorder=2 + list(head_to_tail).index(c),

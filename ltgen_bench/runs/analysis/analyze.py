@@ -51,27 +51,32 @@ def analyze(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Analysis:
-    """Numbers of `metrics.separation` for trained runs of one data set; several seeds of a method are repetitions.
+    """Numbers of `metrics.separation` for trained runs; several seeds of a method are repetitions.
+
+    Runs of several data sets have to share the images that they are shown: `digits` and `digits-lt` have one reference.
+    Head, medium and tail are those of the first run's data set.
 
     `untrained` adds the network that each run began with, a control. Representations and numbers are kept in each run's
-    `analysis/` and read again the next time, so that a start that was cut off goes on. Raises ConfigError for runs of
-    different data sets, noise levels that a model does not have, and methods that offer no representations.
+    `analysis/` and read again the next time, so that a start that was cut off goes on. Raises ConfigError for runs
+    with other images, noise levels that a model does not have, and methods that offer no representations.
     """
     settings, progress = settings or AnalysisSettings(), progress or Progress()
     if not runs:
         raise ConfigError("give at least one run")
     loaded = [load_run(run, data_root=data_root, device=device) for run in runs]
     first = loaded[0].dataset
-    for run in loaded[1:]:
-        if (run.dataset.name, run.dataset.image_shape) != (first.name, first.image_shape):
-            raise ConfigError(
-                f"{run.folder.path} is of {run.dataset.name} and {loaded[0].folder.path} of {first.name}: "
-                "models are compared on the same images; analyse them apart"
-            )
-    subjects = [Subject(run, control) for control in ((False, True) if untrained else (False,)) for run in loaded]
+    several = len({run.dataset.name for run in loaded}) > 1
+    controls = (False, True) if untrained else (False,)
+    subjects = [Subject(run, control, several) for control in controls for run in loaded]
     for subject in subjects:
         subject.check(settings)
     images = AnalysisImages.of(first, settings.images)
+    for run in loaded[1:] if several else []:
+        if AnalysisImages.of(run.dataset, settings.images).images.fingerprint() != images.images.fingerprint():
+            raise ConfigError(
+                f"{run.folder.path} is of {run.dataset.name} and {loaded[0].folder.path} of {first.name}: "
+                f"models are compared on the same images, and their {settings.images} images differ; analyse them apart"
+            )
     groups = {str(name): list(of) for name, of in first.groups.as_dict().items()}
     rows = []
     for subject in subjects:
@@ -94,7 +99,7 @@ def _numbers(
 ) -> list[SeparationNumber]:
     path = subject.place / f"{subject.key(images, setting)}.json"
     kept = read_json_object(path)
-    if kept is not None and isinstance(kept.get("numbers"), list):
+    if kept is not None and kept.get("groups") == groups and isinstance(kept.get("numbers"), list):
         try:
             return [SeparationNumber(**number) for number in kept["numbers"]]
         except TypeError:
@@ -107,6 +112,7 @@ def _numbers(
             "settings": dataclasses.asdict(setting),
             "images": images.to_dict(),
             "untrained": subject.untrained,
+            "groups": groups,
             "numbers": [dataclasses.asdict(number) for number in numbers],
         },
     )

@@ -31,12 +31,14 @@ class Subject:
 
     run: LoadedRun
     untrained: bool = False
+    names_dataset: bool = False  # where models of several data sets are shown the same images
     _method: Method | None = None
 
     @property
     def title(self) -> str:
         """As tables call it."""
         name = self.run.resolved.method_class.title or str(self.run.config.method["name"])
+        name += f" on {self.run.dataset.name}" if self.names_dataset else ""
         return f"{name}, untrained" if self.untrained else name
 
     @property

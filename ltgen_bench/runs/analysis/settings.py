@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from ltgen_bench.datasets import Dataset, ImageSet
 from ltgen_bench.datasets.base import take
 from ltgen_bench.datasets.unseen import unseen_reference
 
-Images = Literal["reference", "train", "unseen"]
-Label = Literal["withheld", "given"]
-MOST_IMAGES = 20_000
+MOST_ANALYSED = 20_000
 _CHOICES = {"images": ("reference", "train", "unseen"), "labels": ("withheld", "given")}
 
 
@@ -52,11 +50,12 @@ class AnalysisSettings:
             "unseen": "unseen images",
         }
         levels = ", ".join(map(str, self.t))
+        withheld = ", the class withheld" if self.labels == ("withheld",) else ""
         added = "with its noise added" if self.noise else "without noise"
         told = "; the true class is fed in, so that clusters show the label and not the image" * (
             "given" in self.labels
         )
-        return f"{of[self.images]}, t = {levels}, {added}{told}"
+        return f"{of[self.images]}, t = {levels}, {added}{withheld}{told}"
 
 
 def as_published() -> AnalysisSettings:
@@ -73,16 +72,16 @@ class AnalysisImages:
 
     @classmethod
     def of(cls, dataset: Dataset, which: str) -> AnalysisImages:
-        """Those of a data set: all, or `MOST_IMAGES` of them drawn by a fixed seed."""
+        """Those of a data set: all, or `MOST_ANALYSED` of them drawn by a fixed seed."""
         if which == "train":
             found = dataset.train()
         elif which == "unseen":
             found = unseen_reference(dataset)[1]
         else:
             found = dataset.reference_set()
-        if len(found) <= MOST_IMAGES:
+        if len(found) <= MOST_ANALYSED:
             return cls(found, len(found))
-        chosen = np.random.default_rng(derive_seed(0, "analysis images")).permutation(len(found))[:MOST_IMAGES]
+        chosen = np.random.default_rng(derive_seed(0, "analysis images")).permutation(len(found))[:MOST_ANALYSED]
         return cls(take(found.images, found.labels, np.sort(chosen)), len(found))
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ltgen_bench.evaluation.record import Record
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 # what is compared with the numbers of a record: the key in the record, and its name
 QUALITY = (
     ("fid", "distance"),
@@ -19,12 +19,12 @@ QUALITY = (
 )
 
 
-def by_method(rows: Sequence[Row]) -> list[Row]:
+def by_method(rows: Sequence[_Row]) -> list[_Row]:
     """Mean and standard deviation over seeds of every number; None with the reason where no seed has it.
 
     With one seed the interval is that of the images; with several `std` says how far seeds differ.
     """
-    found: dict[tuple[Any, ...], list[Row]] = {}
+    found: dict[tuple[Any, ...], list[_Row]] = {}
     for row in rows:
         key = tuple(row[name] for name in ("method", "images", "t", "label", "noise", "group", "metric"))
         found.setdefault(key, []).append(row)
@@ -46,7 +46,7 @@ def by_method(rows: Sequence[Row]) -> list[Row]:
     return table
 
 
-def correlations(rows: Sequence[Row], records: dict[str, Record], metric: str = "knn_purity") -> list[Row]:
+def correlations(rows: Sequence[_Row], records: dict[str, Record], metric: str = "knn_purity") -> list[_Row]:
     """Spearman's rank correlation of a separation number with quality over runs, at every noise level.
 
     `records` by run. The interval is a bootstrap over the runs, the p-value a permutation test. None with a reason
