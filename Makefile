@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench gpu gpu-tests gpu-bench clean
+.PHONY: demo test reproduce lint bench gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train, sample and measure DDPM on the embedded long-tailed digits (minutes on a laptop)"
 	@echo "make test    run the tests"
+	@echo "make reproduce  every command of REPRODUCING.md's part on digits, with trainings of a second"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   the benchmarks, ours and their peers in one run"
 	@echo "make gpu     for a machine with a GPU: its tests and its table; PYTHON=python3 takes that interpreter and"
@@ -19,6 +20,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+reproduce: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 LTGEN_BENCH_REPRODUCE=1 $(BIN)/python -m pytest tests/test_reproducing.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
