@@ -245,3 +245,33 @@ def test_two_boards_have_two_tables(leaderboards: Path, tmp_path: Path) -> None:
     write_submission(tmp_path / "boards", "other", [other])
     site.write_site(tmp_path / "boards", tmp_path / "out")
     assert (tmp_path / "out" / "index.html").read_text().count('<section class="board"') == 2
+
+
+def test_separation_is_drawn_one_line_a_method(tmp_path: Path) -> None:
+    from ltgen_bench.evaluation.record import SeparationPoint
+    from ltgen_bench.leaderboard.site.separation_charts import separation_charts
+
+    leaderboards = write_leaderboard(tmp_path / "leaderboards")
+    assert separation_charts(boards(read_entries(leaderboards))[0]) == []
+    for name, level in (("mine", 0.5), ("yours", 0.7)):
+        records = [make_record(name, seed, 3.0 + seed / 10) for seed in range(3)]
+        for seed, record in enumerate(records):
+            points = [
+                SeparationPoint(
+                    images="reference", t=t, label="withheld", noise=True, group=group, metric="knn_purity",
+                    value=level - t / 1000 + seed / 100,
+                )
+                for t in (11, 100) for group in ("all", "few")
+            ]  # fmt: skip
+            record["schema_version"], record["separation"] = 2, [point.model_dump() for point in points]
+        write_submission(leaderboards, name, records)
+    (board,) = boards(read_entries(leaderboards))
+    charts = separation_charts(board)
+    assert [title for title, _ in charts] == [
+        "Neighbours of the same class, all classes",
+        "Neighbours of the same class, tail",
+    ]
+    assert "yours, t = 100: 0.61 (0.6 to 0.62)" in charts[0][1]
+    site.write_site(leaderboards, tmp_path / "site")
+    page = (tmp_path / "site/records/digits-lt/mine/0.html").read_text()
+    assert "How far the classes lie apart in the bottleneck" in page
