@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from baselines.ddpm import DDPM
 from baselines.variants import VariantConfig
-from ltgen_bench.methods import MethodConfig
+from ltgen_bench.methods import MethodConfig, image_weights_by_class
 
 
 class ResamplingConfig(VariantConfig):
@@ -24,7 +23,8 @@ class ResamplingConfig(VariantConfig):
 class Resampling(DDPM):
     """DDPM that sees rare classes more often.
 
-    Batches are drawn with replacement: a class by n^q (Kang et al. 2020, Eq. 1), then an image of it.
+    Batches are drawn with replacement: a class by n^q (Kang et al. 2020, Eq. 1), then an image of it. The same as DDPM
+    with `--set training.class_sampling=balanced`, which every method takes.
     """
 
     title = "DDPM, class-balanced resampling"
@@ -33,8 +33,4 @@ class Resampling(DDPM):
 
     def image_weights(self, labels: Tensor) -> Tensor | None:
         """n^(q - 1) for each image of a class of n: the class's n images together have n^q."""
-        if self.config.exponent == 1.0:
-            return None
-        counts = torch.bincount(labels, minlength=self.spec.class_count).double()
-        weights: Tensor = counts[labels] ** (self.config.exponent - 1.0)
-        return weights
+        return image_weights_by_class(f"exponent:{self.config.exponent}", labels, self.spec.class_count)

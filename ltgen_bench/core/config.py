@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from ltgen_bench.core.choices import Conditioning, ModelWeights, SamplerName
 from ltgen_bench.core.errors import ConfigError, did_you_mean, first_mistake
@@ -101,6 +101,24 @@ class DiffusionConfig(Section):
     """Variance of the noise that the last step adds; linear in between."""
 
 
+NATURAL = "natural"
+
+
+def _class_sampling(rule: str) -> str:
+    """The rule if it is one; raises ValueError."""
+    kind, colon, value = rule.partition(":")
+    if rule in (NATURAL, "balanced"):
+        return rule
+    if colon and kind in ("exponent", "tail"):
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if (0 <= number <= 1) and (kind == "exponent" or number > 0):
+            return f"{kind}:{number:g}"  # one spelling, one configuration hash
+    raise ValueError("is natural, balanced, exponent:q with q in 0 ... 1, or tail:f with f above 0 and at most 1")
+
+
 class TrainingConfig(Section):
     """The optimisation. Costs are reported in images seen = steps x batch_size."""
 
@@ -128,6 +146,10 @@ class TrainingConfig(Section):
     label_drop_unit: Literal["sample", "batch"] = "sample"
     """Whether the label of a sample or of a whole batch is dropped; the released CBDM and CORAL code drops whole
     batches."""
+    class_sampling: Annotated[str, AfterValidator(_class_sampling)] = NATURAL
+    """How often each class is drawn: natural (every image once an epoch), balanced, exponent:q (in proportion to n^q
+    for a class of n images), or tail:f (an exponential tail of ratio f from the largest class to the smallest). All but
+    natural draw with replacement."""
     horizontal_flip: bool = True
     """Mirror every second image, where the data set allows it (not for digits)."""
     augment_probability: float = Field(0.0, ge=0, le=1)
@@ -311,7 +333,10 @@ class RunConfig(Section):
 def _as_before(values: dict[str, Any]) -> dict[str, Any]:
     """Values without the later keys that say nothing, so that the hashes of earlier runs stand."""
     dataset = {key: value for key, value in values["dataset"].items() if value is not None or key not in _LATER_KEYS}
-    return {**values, "dataset": dataset}
+    later = {**values, "dataset": dataset}
+    if (training := values.get("training")) and training["class_sampling"] == NATURAL:
+        later["training"] = {key: value for key, value in training.items() if key != "class_sampling"}
+    return later
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

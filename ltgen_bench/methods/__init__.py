@@ -9,6 +9,7 @@ from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.distributed import gather_with_gradient
 from ltgen_bench.diffusion import NO_LABEL
 from ltgen_bench.methods.batches import DiffusionBatch
+from ltgen_bench.methods.class_sampling import image_weights_by_class
 from ltgen_bench.methods.diffusion import DiffusionMethod
 from ltgen_bench.methods.interface import METHODS, DataSpec, FitContext, Method, MethodConfig
 from ltgen_bench.methods.model import unet_config
@@ -24,5 +25,6 @@ __all__ = [
     "MethodConfig",
     "RunConfig",
     "gather_with_gradient",
+    "image_weights_by_class",
     "unet_config",
 ]

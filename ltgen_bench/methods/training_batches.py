@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ltgen_bench.core.config import NATURAL
 from ltgen_bench.core.errors import ConfigError
 from ltgen_bench.core.seeding import derive_seed
 from ltgen_bench.datasets import ImageSet
@@ -21,6 +22,7 @@ from ltgen_bench.methods.batches import (
     draw_step,
     seeded_generator,
 )
+from ltgen_bench.methods.class_sampling import image_weights_by_class
 from ltgen_bench.methods.interface import FitContext
 from ltgen_bench.methods.model import DiffusionModel
 
@@ -93,7 +95,13 @@ class StepBatch:
 
 def _image_weights(method: DiffusionModel, labels: Tensor) -> np.ndarray | None:
     """A method's weights of the training images, float64 (N,); None where every image is drawn once an epoch."""
-    weights = method.image_weights(labels)
+    weights, rule = method.image_weights(labels), method.run.training.class_sampling
+    if rule != NATURAL:
+        if weights is not None:
+            raise ConfigError(
+                f"training.class_sampling {rule}: {type(method).__name__} weighs the images itself; set it to natural"
+            )
+        weights = image_weights_by_class(rule, labels, method.spec.class_count)
     if weights is None:
         return None
     values = np.asarray(weights, dtype=np.float64)
