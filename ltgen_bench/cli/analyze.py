@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
-from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from ltgen_bench.runs.analysis.analyze import Analysis
@@ -93,7 +94,7 @@ def analyze(
             runs, settings, untrained=untrained, data_root=options.data_root, device=options.device or "auto",
             progress=progress,
         )  # fmt: skip
-        keep_in_records(analysis)
+        keep_in_records(analysis, progress)
         pictures = draw_maps(analysis, kinds, out or runs[0] / "analysis", progress=progress) if kinds else []
     found = _correlations(analysis) if correlate else None
     if options.as_json:
@@ -183,11 +184,12 @@ def _correlations(analysis: Analysis) -> list[dict[str, Any]]:
     from ltgen_bench.evaluation.record_files import read_record
     from ltgen_bench.runs.analysis.summary import correlations
 
-    records = {
-        str(subject.run.folder.path): read_record(subject.run.folder.record)
-        for subject in analysis.subjects
-        if not subject.untrained and subject.run.folder.record.is_file()
-    }
+    records = {}
+    for subject in (one for one in analysis.subjects if not one.untrained):
+        path = subject.run.folder
+        if path.record.is_file():
+            with contextlib.suppress(UserError):  # said where the numbers were to be written into it
+                records[str(path.path)] = read_record(path.record)
     return correlations([row for row in analysis.rows if "untrained" not in row["method"]], records)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ltgen_bench.core.choices import Group
+from ltgen_bench.core.errors import UserError
+from ltgen_bench.core.progress import Progress
 from ltgen_bench.evaluation.record import SEPARATION_METRICS, Record, SeparationPoint
 from ltgen_bench.evaluation.record_files import read_record, write_record
 from ltgen_bench.runs.analysis.analyze import Analysis
@@ -17,8 +19,11 @@ def with_separation(record: Record, points: list[SeparationPoint]) -> Record:
     return record.model_copy(update={"separation": found, "schema_version": 2})
 
 
-def keep_in_records(analysis: Analysis) -> list[Record]:
-    """Write the numbers of all classes and of the groups into the record of every finished run; those records."""
+def keep_in_records(analysis: Analysis, progress: Progress | None = None) -> list[Record]:
+    """Write the numbers of all classes and of the groups into the record of every finished run; those records.
+
+    A record that cannot be read is named and left alone: the numbers are kept in `analysis/` in any case.
+    """
     written = []
     for subject in analysis.subjects:
         path = subject.run.folder.record
@@ -34,7 +39,11 @@ def keep_in_records(analysis: Analysis) -> list[Record]:
             and row["group"] in _PLACES
             and row["metric"] in SEPARATION_METRICS
         ]
-        record = with_separation(read_record(path), points)
+        try:
+            record = with_separation(read_record(path), points)
+        except UserError as error:
+            (progress or Progress()).say(f"left as it is: {error}")
+            continue
         write_record(path, record)
         written.append(record)
     return written
