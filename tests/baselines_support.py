@@ -25,6 +25,7 @@ METHOD_NAMES = [
     "ddpm-resampling",
     "ddpm-reweighting",
     "cbdm",
+    "ccua",
     "t2h",
     "h2t",
     "transfer-full",

@@ -23,6 +23,7 @@ from ltgen_bench.runs.sampling import sample_to_file
 RUNS = {
     "ddpm": {},
     "cbdm": {},
+    "ccua": {},
     "t2h": {},
     "coral": {"weight": 1.0},
     "ambient-contrastive": {"weight": 1.0},

@@ -27,6 +27,8 @@ class UNetOutput(NamedTuple):
     """Predicted noise, (B, C, H, W)."""
     bottleneck: Tensor
     """The middle's output averaged over its pixels, (B, bottleneck_channels)."""
+    middle: Tensor
+    """The middle's output itself, (B, bottleneck_channels, h, w)."""
 
 
 class UNet(nn.Module):
@@ -121,9 +123,9 @@ class UNet(nn.Module):
             stored.append(hidden)
         for layer in self.middle:
             hidden = layer(hidden, embedding)
-        bottleneck = hidden.to(x.dtype).mean(dim=(2, 3))
+        middle = hidden.to(x.dtype)
         for layer in self.up:
             if isinstance(layer, ResidualBlock):
                 hidden = torch.cat([hidden, stored.pop()], dim=1)
             hidden = layer(hidden, embedding)
-        return UNetOutput(self.tail(hidden).to(x.dtype), bottleneck)
+        return UNetOutput(self.tail(hidden).to(x.dtype), middle.mean(dim=(2, 3)), middle)

@@ -139,7 +139,29 @@ def ambient(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
     return contrastive(method, batch, embeddings)
 
 
+def ccua(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
+    """The positive of an anchor is itself: -log(e^1 / (e^1 + sum over the others)), on the flattened bottleneck."""
+    config, steps = method.config, method.schedule.steps
+    first = 1 if config.variant == "paper" else 0
+    z, alignment = [], torch.tensor(0.0)
+    for i in images(batch):
+        free = method.network(batch.x_t[i : i + 1], batch.t[i : i + 1], torch.tensor([NO_LABEL]))
+        flat = free.middle[0].flatten()
+        z.append(flat / flat.norm())
+        if batch.conditioning[i] != NO_LABEL:
+            h = predict(method, batch, i, int(batch.labels[i]))[0]
+            alignment = alignment + (int(batch.t[i]) + first) / steps * squared_distance(h, free.noise[0])
+    contrast = torch.tensor(0.0)
+    for i in images(batch):
+        own = torch.exp(z[i] @ z[i] / config.temperature)
+        others = sum((torch.exp(z[i] @ z[j] / config.temperature) for j in images(batch) if j != i), torch.tensor(0.0))
+        contrast = contrast - (int(batch.t[i]) + first) / steps * torch.log(own / (own + others))
+    total = config.contrast_weight * contrast + config.alignment_weight * alignment
+    return ddpm(method, batch) + total / len(batch.x0)
+
+
 TRANSCRIPTIONS = {
+    "ccua": ccua,
     "ddpm": ddpm,
     "ddpm-resampling": ddpm,
     "ddpm-reweighting": reweighting,
@@ -206,6 +228,7 @@ OFF = {
     "ddpm-resampling": {"exponent": 1.0},
     "ddpm-reweighting": {"beta": 0.0},
     "cbdm": {"tau": 0.0},
+    "ccua": {"contrast_weight": 0.0, "alignment_weight": 0.0},
     "t2h": {"keep": "none"},
     "transfer-full": {"keep": "none"},
     "coral": {"weight": 0.0},

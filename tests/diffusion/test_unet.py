@@ -93,9 +93,10 @@ def test_parameter_count_by_hand(preset):
 def test_shapes(size):
     network = tiny(image_size=size, image_channels=3)
     x, t, labels = batch(3, channels=3, size=size)
-    noise, bottleneck = network(x, t, labels)
+    noise, bottleneck, middle = network(x, t, labels)
     assert noise.shape == x.shape
     assert bottleneck.shape == (3, 64)
+    torch.testing.assert_close(middle.mean(dim=(2, 3)), bottleneck)
     assert noise.dtype == bottleneck.dtype == torch.float32
     assert torch.equal(noise_model(network.eval())(x, t, labels), network(x, t, labels).noise)
 
@@ -103,7 +104,7 @@ def test_shapes(size):
 def test_64_pixel_network_runs_narrow():
     config = replace(unet_of("image64", 3, 64, 5), base_channels=8, norm_groups=4)
     x, t, labels = batch(1, channels=3, size=64)
-    noise, bottleneck = UNet(config)(x, t, labels % 5)
+    noise, bottleneck, _ = UNet(config)(x, t, labels % 5)
     assert noise.shape == (1, 3, 64, 64)
     assert bottleneck.shape == (1, 16)
 
