@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from baselines_support import make_trainer, tiny_run
+from baselines_support import METHOD_NAMES, make_trainer, tiny_run
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -24,6 +24,7 @@ RUNS = {
     "ddpm": {},
     "cbdm": {},
     "ccua": {},
+    "diffrop-reconstructed": {"weight": 1.0},
     "t2h": {},
     "coral": {"weight": 1.0},
     "ambient-contrastive": {"weight": 1.0},
@@ -34,7 +35,7 @@ TRAINING = {"steps": 4, "batch_size": 32, "label_drop": 0.3}
 
 
 def comparison_run(title: str) -> ResolvedRun:
-    name = title if title == "ambient-contrastive" else title.split("-")[0]
+    name = title if title in METHOD_NAMES else title.split("-")[0]
     return tiny_run(name, method=RUNS[title], training=TRAINING)
 
 
