@@ -12,7 +12,7 @@ import tabulate as tabulate_module
 
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.evaluation.record_files import read_record
-from ltgen_bench.evaluation.report.side_by_side import write_side_by_side
+from ltgen_bench.evaluation.report.side_by_side import COLOURS, write_side_by_side
 from ltgen_bench.runs.suites.plan import PlannedRun
 
 _MISSING = "–"
@@ -66,7 +66,10 @@ def _summary(records: dict[int, Record], name: str) -> dict[str, Any]:
 
 
 def write_pictures(folder: Path, runs: Sequence[PlannedRun], class_name: str | None) -> list[Path]:
-    """Distances by class and samples of one class, all methods side by side: a folder a data set and protocol."""
+    """Distances by class and samples of one class, all methods side by side: a folder a data set and protocol.
+
+    More rows than there are colours, as a sweep of settings has, are no picture.
+    """
     boards: dict[str, dict[str, list[tuple[Record, Path | None]]]] = {}
     for run in runs:
         if run.folder.record.is_file():
@@ -77,7 +80,10 @@ def write_pictures(folder: Path, runs: Sequence[PlannedRun], class_name: str | N
             methods = boards.setdefault(place, {})
             methods.setdefault(title, []).append((read_record(run.folder.record), run.folder.samples))
     return [
-        path for place, methods in boards.items() for path in write_side_by_side(folder / place, methods, class_name)
+        path
+        for place, methods in boards.items()
+        if len(methods) <= len(COLOURS)
+        for path in write_side_by_side(folder / place, methods, class_name)
     ]
 
 
