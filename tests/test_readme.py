@@ -26,7 +26,7 @@ def test_the_method_of_the_readme_runs(tmp_path: Path) -> None:
     source = next(block for block in blocks("python") if "METHODS.register" in block)
     assert len(source.strip().splitlines()) <= 30
     (tmp_path / "my_method.py").write_text(source)
-    shown = next(line for block in blocks("sh") for line in block.splitlines() if "--plugin" in line)
+    shown = next(line for block in blocks("sh") for line in block.splitlines() if "--plugin my_method.py" in line)
     done = command(*shown.split()[1:], *QUICK_OPTIONS, "--quiet", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Min-SNR on digits-lt" in done.stdout

@@ -45,7 +45,9 @@ def test_a_key_is_explained(cli: Cli) -> None:
 
 
 def test_keys_with_one_name_are_all_explained() -> None:
-    assert [key.methods for key in explained("method.weight")] == [("ambient-contrastive", "coral")]
+    found = explained("method.weight")  # one text a meaning
+    assert [key.methods for key in found] == [("ambient-contrastive", "coral"), ("diffrop-reconstructed",)]
+    assert len({key.text for key in found}) == 2
 
 
 @pytest.mark.parametrize("command", [[], ["data"], ["leaderboard"], ["suite"]])

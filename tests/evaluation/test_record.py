@@ -75,7 +75,7 @@ def test_a_real_record_is_valid_and_survives(value: Any) -> None:
         ("protocol.name", "digits-1k.v1", "protocol_hash is not the hash of protocol"),
         ("method.config.training.steps", 1, "method.config_hash is not the hash of method.config"),
         ("method.name", "x" * 201, "method.name: string should have at most 200 characters"),
-        ("schema_version", 2, "schema_version: input should be 1"),
+        ("schema_version", 3, "schema_version: input should be 1 or 2"),
         ("seed", True, "seed: input should be a valid integer"),
         ("extractors", {}, "extractors are not those of the protocol"),
     ],
