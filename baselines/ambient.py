@@ -30,6 +30,7 @@ class AmbientContrastive(DDPM):
     """
 
     title = "Ambient contrastive"
+    fidelity = "reconstruction"
     paper = "Rodriguez et al., CORAL, 2025, Table 4; after Yan et al., DiffROP, 2024"
     Config: ClassVar[type[MethodConfig]] = AmbientConfig
     in_batch = True

@@ -42,6 +42,7 @@ class CBDM(DDPM):
     """
 
     title = "CBDM"
+    fidelity = "parity with released code"
     paper = "Qin, Zheng, Yao, Zhou and Zhang, Class-Balancing Diffusion Models, CVPR 2023"
     Config: ClassVar[type[MethodConfig]] = CBDMConfig
     passes = 2

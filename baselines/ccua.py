@@ -41,6 +41,7 @@ class CCUA(DDPM):
     """
 
     title = "CCUA"
+    fidelity = "parity with released code"
     paper = "Contrastive Conditional-Unconditional Alignment for Long-tailed Diffusion Model, arXiv 2507.09052, 2025"
     Config: ClassVar[type[MethodConfig]] = CCUAConfig
     passes = 2

@@ -31,6 +31,7 @@ class CORAL(DDPM):
     """
 
     title = "CORAL"
+    fidelity = "parity with released code"
     paper = "Rodriguez et al., CORAL: Disentangling Latent Representations in Long-Tailed Diffusion, 2025"
     Config: ClassVar[type[MethodConfig]] = CORALConfig
     in_batch = True

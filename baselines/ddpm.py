@@ -20,6 +20,7 @@ class DDPM(DiffusionMethod):
     """
 
     title = "DDPM"
+    fidelity = "parity with released code"
     paper = "Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, NeurIPS 2020"
     Config: ClassVar[type[MethodConfig]] = VariantConfig
 

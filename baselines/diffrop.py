@@ -41,6 +41,7 @@ class DiffROP(DDPM):
     """
 
     title = "DiffROP (reconstructed)"
+    fidelity = "reconstruction"
     paper = "Yan et al., Training Class-Imbalanced Diffusion Model Via Overlap Optimization, arXiv 2402.10821, 2024"
     Config: ClassVar[type[MethodConfig]] = DiffROPConfig
     passes = 2

@@ -28,6 +28,7 @@ class Resampling(DDPM):
     """
 
     title = "DDPM, class-balanced resampling"
+    fidelity = "from the paper"
     paper = "Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020"
     Config: ClassVar[type[MethodConfig]] = ResamplingConfig
 

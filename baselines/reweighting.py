@@ -30,6 +30,7 @@ class Reweighting(DDPM):
     """
 
     title = "DDPM, class-balanced loss"
+    fidelity = "from the paper"
     paper = "Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019"
     Config: ClassVar[type[MethodConfig]] = ReweightingConfig
 

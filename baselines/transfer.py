@@ -45,6 +45,7 @@ class T2H(DDPM):
     """
 
     title = "T2H"
+    fidelity = "parity with released code"
     paper = "Zhang et al., Long-tailed Diffusion Models with Oriented Calibration, ICLR 2024"
     Config: ClassVar[type[MethodConfig]] = TransferConfig
 

@@ -26,6 +26,7 @@ METHOD_NAMES = [
     "ddpm-reweighting",
     "cbdm",
     "ccua",
+    "cm",
     "diffrop-reconstructed",
     "t2h",
     "h2t",

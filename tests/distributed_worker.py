@@ -24,6 +24,7 @@ RUNS = {
     "ddpm": {},
     "cbdm": {},
     "ccua": {},
+    "cm": {},
     "diffrop-reconstructed": {"weight": 1.0},
     "t2h": {},
     "coral": {"weight": 1.0},

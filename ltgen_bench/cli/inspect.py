@@ -8,6 +8,7 @@ import typer
 
 from ltgen_bench.cli.options import Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
+from ltgen_bench.core.errors import ConfigError
 
 Kind = Literal["methods", "datasets", "features", "protocols", "keys"]
 
@@ -20,12 +21,20 @@ def add_commands(app: typer.Typer) -> None:
     app.command("schema")(schema)
 
 
-@offers("kind plugins as_json debug")
-def list_things(options: Options, kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+@offers("kind verbose plugins as_json debug")
+def list_things(
+    options: Options,
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Of methods also: what they need, and how faithful they can be.")
+    ] = False,
+) -> None:
     """List methods, data sets, feature extractors, protocols or configuration keys, with one line about each."""
     options.load_plugins()
-    makers = {"methods": _methods, "datasets": _datasets, "features": _features, "protocols": _protocols, "keys": _keys}
-    rows = makers[kind]()
+    if verbose and kind != "methods":
+        raise ConfigError("--verbose is for methods: ltgen-bench list methods --verbose")
+    makers = {"datasets": _datasets, "features": _features, "protocols": _protocols, "keys": _keys}
+    rows = _methods(verbose) if kind == "methods" else makers[kind]()
     if options.as_json:
         print_json(rows)
         return
@@ -40,10 +49,10 @@ def list_things(options: Options, kind: Annotated[Kind, typer.Argument(help="Wha
     print_tables([table])
 
 
-def _methods() -> list[dict[str, Any]]:
-    from ltgen_bench.methods import METHODS
+def _methods(verbose: bool) -> list[dict[str, Any]]:
+    from ltgen_bench.methods import METHODS, DiffusionMethod
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in METHODS.names():
         method = METHODS.get(name)
         summary = (method.__doc__ or "").strip().splitlines()
@@ -55,6 +64,12 @@ def _methods() -> list[dict[str, Any]]:
                 "paper": method.paper,
             }
         )
+        if verbose:
+            rows[-1]["fidelity"] = method.fidelity or "not said"
+            diffusion = issubclass(method, DiffusionMethod)
+            rows[-1]["passes"] = method.passes if issubclass(method, DiffusionMethod) else None
+            needs = ["the step's whole batch in memory"] if diffusion and method.in_batch else []  # type: ignore[attr-defined]
+            rows[-1]["needs"] = ", ".join([*needs, *(["labels"] if diffusion else [])]) or "-"
     return rows
 
 

@@ -25,6 +25,7 @@ from ltgen_bench.leaderboard.how import in_words, row_made
 from ltgen_bench.leaderboard.markdown import markdown_table
 from ltgen_bench.leaderboard.ranking import Row, baseline, best, rows, shown_decimals
 from ltgen_bench.leaderboard.reference_rows import MEMORISER, reference_rows_path
+from ltgen_bench.methods import METHODS
 
 MISSING = "–"
 MARK = "†"
@@ -98,6 +99,7 @@ def board_csv(board: Board, ordered: list[Row]) -> str:
         "checked": [max((one.verified for one in row.entry.verifications.values()), default="") for row in ordered],
         "checked_with": [row.entry.checked_with for row in ordered],
         "n": [row.entry.n for row in ordered],
+        "fidelity": [fidelity(row) for row in ordered],
     }
     columns = _present((*MAIN_COLUMNS, *FURTHER_COLUMNS), ordered)
     for column in columns:
@@ -362,6 +364,14 @@ def suspected_copies(row: Row) -> str:
     return f"{most:.0%} of the samples are suspected copies of training images" if most > MANY_COPIES else ""
 
 
+def fidelity(row: Row) -> str:
+    """How near a method of this package is to its paper, in words; empty for others."""
+    method = row.entry.submission.first.method
+    if method.config is None or method.code_sha256 is not None or method.name not in METHODS.names():
+        return ""
+    return METHODS.get(method.name).fidelity
+
+
 def _about(row: Row) -> str:
     metadata = row.entry.submission.metadata
     facts = [text.markdown(metadata.paper)] if metadata.paper else []
@@ -369,5 +379,6 @@ def _about(row: Row) -> str:
     facts += [f"[code]({metadata.code_url})"] if metadata.code_url else []
     facts += [f"handed in by {text.markdown(metadata.submitter)}"] if metadata.submitter else []
     facts += [text.markdown(metadata.note)] if metadata.note else []
+    facts += [words] if (words := fidelity(row)) else []
     facts += [f"**{copies}**"] if (copies := suspected_copies(row)) else []
     return f"* **{text.markdown(metadata.method)}**: {'; '.join(facts) or 'no paper named'}"

@@ -8,6 +8,7 @@
 from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.distributed import gather_with_gradient
 from ltgen_bench.diffusion import NO_LABEL
+from ltgen_bench.methods.adapters import add_low_rank_to_decoder, without_low_rank
 from ltgen_bench.methods.batches import DiffusionBatch
 from ltgen_bench.methods.class_sampling import image_weights_by_class
 from ltgen_bench.methods.diffusion import DiffusionMethod
@@ -24,7 +25,9 @@ __all__ = [
     "Method",
     "MethodConfig",
     "RunConfig",
+    "add_low_rank_to_decoder",
     "gather_with_gradient",
     "image_weights_by_class",
     "unet_config",
+    "without_low_rank",
 ]

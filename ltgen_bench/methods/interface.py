@@ -62,16 +62,23 @@ class MethodConfig(Section):
     name: str
 
 
+# How faithful an implementation can be: the authors' code is public and a variant does what it does; written from the
+# paper's equations; or so little is published that parts had to be guessed, which its file lists.
+FIDELITIES = ("parity with released code", "from the paper", "reconstruction")
+
+
 class Method(ABC):
     """Any generative model of images with class labels.
 
-    Class attributes describe it in lists and records: `title` (as in tables), `paper` (how to cite it), `Config`
+    Class attributes describe it in lists and records: `title` (as in tables), `paper` (how to cite it), `fidelity` (how
+    near to its paper: one of `FIDELITIES`), `Config`
     (its own configuration keys), `uses` (which of the sections network, diffusion, training and sampling it reads from
     `self.run`; a configuration and a record have these only, and `--set` refuses the others).
     """
 
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    fidelity: ClassVar[str] = ""  # one of FIDELITIES; empty: its author does not say
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     uses: ClassVar[tuple[str, ...]] = ()
     model_file: ClassVar[str] = "model.bin"  # what `save` writes; no suffix from which a library guesses a format
@@ -165,6 +172,8 @@ def check_method_class(name: str, thing: object) -> None:
         own = [key for key, value in vars(thing).items() if callable(value)]
         close = [f"; {key!r} is not one, did you mean {missing[0]!r}?" for key in own if close_to(key, missing[0])]
         raise ConfigError(f"{where}: the class has to define {', '.join(missing)}{close[0] if close else ''}")
+    if thing.fidelity not in ("", *FIDELITIES):
+        raise ConfigError(f"{where}: fidelity is one of {', '.join(FIDELITIES)}, or empty; got {thing.fidelity!r}")
     if not isinstance(thing.uses, tuple) or set(thing.uses) - set(OPTIONAL_SECTIONS):
         raise ConfigError(f"{where}: uses is a tuple of {', '.join(OPTIONAL_SECTIONS)}, got {thing.uses!r}")
     if not (isinstance(thing.Config, type) and issubclass(thing.Config, MethodConfig)):

@@ -13,6 +13,7 @@ from ltgen_bench.core.config import OPTIONAL_SECTIONS, RunConfig
 from ltgen_bench.core.seeding import derive_seed
 from ltgen_bench.diffusion import DiffusionSchedule, UNet, UNetConfig, linear_schedule
 from ltgen_bench.diffusion.augmentation import AugmentationCondition
+from ltgen_bench.methods.adapters import merge_low_rank
 from ltgen_bench.methods.batches import DiffusionBatch
 from ltgen_bench.methods.checkpoints import load_model, save_model
 from ltgen_bench.methods.interface import DataSpec, Method
@@ -41,6 +42,7 @@ class DiffusionModel(Method):
         )
         self.class_counts = torch.tensor(spec.class_counts, dtype=torch.int64)
         self.network = UNet(unet_config(spec, run), derive_seed(run.seed, "network"))
+        self.adapt_network(torch.Generator().manual_seed(derive_seed(run.seed, "adapters")))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(run.seed, "extra modules"))
             self.extra = nn.ModuleDict(self.extra_modules())
@@ -51,6 +53,12 @@ class DiffusionModel(Method):
     @abstractmethod
     def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
         """The named scalar losses of a batch; their sum is minimised, each is logged under its name."""
+
+    def adapt_network(self, generator: torch.Generator) -> None:
+        """Change chosen layers of `self.network` before training, as `methods.adapters` does; by default none.
+
+        What is added is trained, averaged and checkpointed with the network. Low-rank parts are merged for sampling.
+        """
 
     def extra_modules(self) -> dict[str, nn.Module]:
         """Trainable modules besides the U-Net, by name; reach them as `self.extra["name"]` in `losses`."""
@@ -67,6 +75,7 @@ class DiffusionModel(Method):
     def load(self, path: Path) -> None:
         """Read the network's weights; raises CheckpointError for those of another network or class count."""
         load_model(path, self.network, self.identity())
+        merge_low_rank(self.network)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint's weights belong to; a checkpoint with another one is refused."""

@@ -10,7 +10,7 @@ from baselines_support import METHOD_NAMES, assert_same, gradients, make_batch, 
 from torch import Tensor
 
 from baselines.transfer import T2H
-from ltgen_bench.methods import NO_LABEL, DiffusionBatch, DiffusionMethod
+from ltgen_bench.methods import NO_LABEL, DiffusionBatch, DiffusionMethod, without_low_rank
 
 LABELS = [0, 0, 1, 2, 0, 1, 3, 0]  # class 3 has one image
 # float32 sums in another order; the gradients of a deep network lose a digit more
@@ -160,6 +160,22 @@ def ccua(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
     return ddpm(method, batch) + total / len(batch.x0)
 
 
+def cm(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
+    """With weights of the general pass written out: W alone; W + B A, viewed, for the full one."""
+    config, counts = method.config, method.spec.class_counts
+    target = method.target(batch) if config.variant == "released" else batch.noise  # type: ignore[attr-defined]
+    total, base = torch.tensor(0.0), torch.tensor(0.0)
+    for i in images(batch):
+        h = predict(method, batch, i, int(batch.conditioning[i]))[0]
+        with without_low_rank(method.network):
+            g = predict(method, batch, i, int(batch.conditioning[i]))[0]
+        y = int(batch.labels[i])
+        p, q = counts[y] / sum(counts), (1 / counts[y]) / sum(1 / n for n in counts)
+        weight = len(counts) * (config.consistency * p - config.diversity * q)
+        total, base = total + weight * squared_distance(h, g), base + squared_distance(h, target[i])
+    return (base + total) / len(batch.x0)
+
+
 def diffrop(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
     uniform, classes = batch.uniform("other class"), method.spec.class_count
     betas = torch.linspace(1e-4, 0.02, method.schedule.steps, dtype=torch.float64)
@@ -188,6 +204,7 @@ def diffrop_of_ccua(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
 
 
 TRANSCRIPTIONS = {
+    "cm": cm,
     "diffrop-reconstructed": diffrop,
     "ccua": ccua,
     "ddpm": ddpm,
@@ -269,6 +286,7 @@ OFF = {
     "ddpm-reweighting": {"beta": 0.0},
     "cbdm": {"tau": 0.0},
     "ccua": {"contrast_weight": 0.0, "alignment_weight": 0.0},
+    "cm": {"consistency": 0.0, "diversity": 0.0, "rank_ratio": 0.0},
     "diffrop-reconstructed": {"weight": 0.0},
     "t2h": {"keep": "none"},
     "transfer-full": {"keep": "none"},

@@ -157,7 +157,10 @@ def test_csv_and_latex_hold_the_same_numbers(leaderboards: Path) -> None:
     assert r"\midrule" in latex
     assert r"\bottomrule" in latex
     body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
-    head = [cell.strip() for cell in latex.split(r"\toprule")[1].split(r"\midrule")[0].strip().removesuffix(r"\\").split("&")]
+    head = [
+        cell.strip()
+        for cell in latex.split(r"\toprule")[1].split(r"\midrule")[0].strip().removesuffix(r"\\").split("&")
+    ]
     arrows = {r"$\uparrow$": "↑", r"$\downarrow$": "↓", "[": r"\[", "]": r"\]"}
     for sign, shown in arrows.items():
         head = [cell.replace(sign, shown) for cell in head]
