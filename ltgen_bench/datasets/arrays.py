@@ -12,7 +12,7 @@ from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, Indices, Refere
 from ltgen_bench.datasets.longtail import groups_by_thirds
 from ltgen_bench.datasets.options import refuse_unknown_options
 from ltgen_bench.datasets.overlap import not_trained_on
-from ltgen_bench.datasets.small import SMALL_RECIPE, is_small
+from ltgen_bench.datasets.small import own_recipe
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -63,7 +63,7 @@ class ArrayDataset(Dataset):
         )
         self.title, self.licence, self.citation = title or self.name, licence, citation or "not stated"
         self.horizontal_flip, self.default_protocol = horizontal_flip, default_protocol
-        self.recipe = SMALL_RECIPE if is_small(self.total) else ""
+        self.recipe = own_recipe(self.total)
 
     def _checked(self, what: str, pair: tuple[ArrayLike, ArrayLike]) -> ImageSet:
         """The pair as an image set with every class in it."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-SMALL_RECIPE = "small"  # its file among the recipes
 _SMALL = 10_000  # training images; those of the papers that are smaller state their own settings
 
 
-def is_small(total: int) -> bool:
-    """Whether so many training images are few."""
-    return total < _SMALL
+def own_recipe(total: int) -> str:
+    """The recipe of a set of one's own with so many training images: that of small ones, or none."""
+    return "small" if total < _SMALL else ""

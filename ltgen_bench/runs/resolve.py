@@ -100,7 +100,7 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
             f"your own, guidance {'chosen by the protocol' if scale is None else format(scale, 'g')}",
         )
     if is_diffusion:
-        notes += _small_note(dataset, config.training) + _average_note(config)
+        notes += _small_note(dataset, config) + _average_note(config)
         _check_sampling(config)
     return ResolvedRun(config.using(method_class.uses), dataset, method_class, notes, plugin_code_sha256(method_class))
 
@@ -246,8 +246,10 @@ def _own_images_recipe(dataset: Dataset) -> dict[str, Any]:
     return dataset_recipe(dataset.recipe) if dataset.recipe and dataset.image_shape[1] > 16 else {}
 
 
-def _small_note(dataset: Dataset, training: TrainingConfig) -> tuple[str, ...]:
-    if not _own_images_recipe(dataset):
+def _small_note(dataset: Dataset, config: RunConfig) -> tuple[str, ...]:
+    """What the user did not choose is said; who set a size of the network knows it."""
+    training, recipe = config.training, _own_images_recipe(dataset)
+    if not recipe or config.network.base_channels != recipe["network"]["base_channels"]:
         return ()
     return (
         f"{dataset.total:,} training images: a small network and {training.steps:,} steps of {training.batch_size}, "

@@ -32,7 +32,7 @@ from ltgen_bench.datasets.options import (
     refuse_unknown_options,
     suffix,
 )
-from ltgen_bench.datasets.small import SMALL_RECIPE, is_small
+from ltgen_bench.datasets.small import own_recipe
 
 if TYPE_CHECKING:
     from ltgen_bench.core.config import DatasetConfig
@@ -116,7 +116,7 @@ class Folder(Dataset):
         self.horizontal_flip, self.default_protocol = True, "images-50k.v2"
         self.licence = "that of the images in the folder"
         self.citation = ""
-        self.recipe = SMALL_RECIPE if is_small(self.total) else ""
+        self.recipe = own_recipe(self.total)
 
     def _chosen(
         self, rest: Indices, imbalance: float | None, per_class: int | None, pareto_alpha: float | None, cut: Cut

@@ -85,7 +85,7 @@ def analyze(
                 setting = one_setting(settings, t, label)
                 numbers = _numbers(subject, images, setting, groups, first.class_count, progress)
                 rows += [_row(subject, setting, number) for number in numbers]
-        subject._method = None  # the next one needs the memory
+        subject.release()
     return Analysis(rows, settings, images, tuple(subjects))
 
 

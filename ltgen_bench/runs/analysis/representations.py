@@ -85,6 +85,10 @@ class Subject:
                 self._method = load_trained(self.run.resolved, self.run.folder, device)
         return self._method
 
+    def release(self) -> None:
+        """Let the model go: the next one needs the memory."""
+        self._method = None
+
     def representations(
         self, images: AnalysisImages, setting: AnalysisSettings, progress: Progress
     ) -> NDArray[np.float32]:

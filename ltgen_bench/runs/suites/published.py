@@ -8,15 +8,9 @@ from typing import Any
 import pandas as pd
 import tabulate as tabulate_module
 
+from ltgen_bench.evaluation.report.tables import title_of
+
 _NAMES = {"ambient space contrastive": "ambient contrastive"}  # as a paper calls what we call otherwise
-_TITLES = {
-    "fid": "FID",
-    "inception_score": "IS",
-    "f8": "F8",
-    "recall": "Recall",
-    "f1_8": "F1/8",
-    "precision": "Precision",
-}
 Printed = Mapping[tuple[str, str], Mapping[str, float]]  # (data set, method) -> number by name
 
 
@@ -70,7 +64,7 @@ def published_markdown(found: Sequence[dict[str, Any]]) -> str:
         {
             "Data set": row["dataset"],
             "Method": row["method"],
-            "Number": _TITLES.get(row["number"], row["number"]),
+            "Number": title_of(row["number"], "FID"),
             "Ours": f"{row['ours']:.3g}" + ("" if row["low"] is None else f" ({row['low']:.3g} to {row['high']:.3g})"),
             "n": str(row["n"]),
             "Published": f"{row['published']:.3g}",
