@@ -7,11 +7,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from baselines.ddpm import DDPM
 from baselines.variants import TimeIndex, VariantConfig
-from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig
+from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig, Passes
 
 
 class CBDMConfig(VariantConfig):
@@ -46,18 +45,18 @@ class CBDM(DDPM):
     paper = "Qin, Zheng, Yao, Zhou and Zhang, Class-Balancing Diffusion Models, CVPR 2023"
     Config: ClassVar[type[MethodConfig]] = CBDMConfig
     passes = 2
+    compares_classes = True
 
-    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        """DDPM's loss and the mean of the regulariser over the batch; costs a second forward and backward pass."""
+    def terms(self, batch: DiffusionBatch, passes: Passes) -> dict[str, Tensor]:
+        """The mean of the regulariser over the batch; costs a second forward and backward pass."""
         if self.config.tau == 0.0:
-            return super().losses(batch)
+            return {}
         kept = batch.conditioning != NO_LABEL  # (B,)
         others = torch.where(kept, self.other_labels(batch), NO_LABEL)
-        own = self.network(batch.x_t, batch.t, batch.conditioning).noise.float()
-        other = self.network(batch.x_t, batch.t, others).noise.float()
+        own, other = passes.own.noise.float(), passes.of(others).noise.float()
         distance = _per_image(own, other.detach()) + self.config.gamma * _per_image(own.detach(), other)
         weight = self.config.tau * self.time(batch) * kept  # (B,)
-        return {"diffusion": mse_loss(own, batch.noise), "balance": (weight * distance).mean()}
+        return {"balance": (weight * distance).mean()}
 
     def other_labels(self, batch: DiffusionBatch) -> Tensor:
         """y', int64 (B,): drawn anew for each image from the prior, by inversion of its distribution function."""

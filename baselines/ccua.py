@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import normalize
 
 from baselines.contrastive import without_autocast
 from baselines.ddpm import DDPM
 from baselines.variants import TimeIndex, VariantConfig
-from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig, gather_with_gradient
+from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig, Passes, gather_with_gradient
 
 
 class CCUAConfig(VariantConfig):
@@ -47,21 +47,16 @@ class CCUA(DDPM):
     passes = 2
     in_batch = True
 
-    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        """DDPM's loss and the two terms; costs a second forward and backward pass."""
-        config = self.config
-        if config.contrast_weight == config.alignment_weight == 0.0:
-            return super().losses(batch)
-        own = self.network(batch.x_t, batch.t, batch.conditioning)
-        free = self.network(batch.x_t, batch.t, torch.full_like(batch.conditioning, NO_LABEL))
-        losses = {"diffusion": mse_loss(own.noise.float(), batch.noise)}
+    def terms(self, batch: DiffusionBatch, passes: Passes) -> dict[str, Tensor]:
+        """The two terms; they cost a second forward and backward pass."""
+        config, terms = self.config, {}
         if config.contrast_weight:
-            losses["contrast"] = config.contrast_weight * self.contrast(free.middle, self.time(batch))
+            terms["contrast"] = config.contrast_weight * self.contrast(passes.unlabelled.middle, self.time(batch))
         if config.alignment_weight:
             kept = (batch.conditioning != NO_LABEL) * self.time(batch)  # (B,)
-            apart = (own.noise.float() - free.noise.float()).square().mean(dim=(1, 2, 3))
-            losses["alignment"] = config.alignment_weight * (kept * apart).mean()
-        return losses
+            apart = (passes.own.noise.float() - passes.unlabelled.noise.float()).square().mean(dim=(1, 2, 3))
+            terms["alignment"] = config.alignment_weight * (kept * apart).mean()
+        return terms
 
     def contrast(self, middle: Tensor, time: Tensor) -> Tensor:
         """The contrastive term over the images of all processes: `middle` (B, C, h, w), `time` (B,) -> scalar."""

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
-from baselines.transfer import T2H, TransferConfig
-from ltgen_bench.methods import DiffusionBatch, MethodConfig, add_low_rank_to_decoder, without_low_rank
+from baselines.ddpm import DDPM
+from baselines.variants import VariantConfig
+from ltgen_bench.methods import DiffusionBatch, MethodConfig, Passes, add_low_rank_to_decoder, without_low_rank
 
 
-class CMConfig(TransferConfig):
+class CMConfig(VariantConfig):
     """The split of the decoder and the weights of its two halves."""
 
-    differences: ClassVar[Any] = {
-        "paper": {"base": "ddpm", "diversity": 1.0},
-        "released": {"base": "t2h", "diversity": 0.2},
-    }
+    differences: ClassVar[Any] = {"paper": {"diversity": 1.0}, "released": {"diversity": 0.2}}
 
-    base: Literal["ddpm", "t2h"] = "ddpm"
-    """Whose target the network learns: the paper's table has CM on DDPM; the released code is CM on T2H."""
     rank_ratio: float = Field(0.1, ge=0, le=1)
     """Rank of the second part over the smaller number of channels of a convolution; 0: no such part."""
     consistency: float = Field(1.0, ge=0)
@@ -38,13 +33,14 @@ class CMConfig(TransferConfig):
         return self
 
 
-class CM(T2H):
+class CM(DDPM):
     """DDPM whose decoder has a low-rank second part, kept for what rare classes need and frequent ones do not.
 
-    L_base + C mean_i (w_con p_y - w_div q_y) mean (h - g)^2: h is the prediction, g the same without the second part,
+    DDPM + C mean_i (w_con p_y - w_div q_y) mean (h - g)^2: h is the prediction, g the same without the second part,
     p_y = n_y / N, q_y = (1 / n_y) / sum_c (1 / n_c). The gradient goes through both; each pass has its own dropout.
 
-    The second term is negative for rare classes and has no lower bound: what holds it is the first one.
+    The second term is negative for rare classes and has no lower bound: what holds it is the first one. On the paper's
+    other bases: `cm+cbdm`, and `cm+t2h`, which is what the released code does.
     """
 
     title = "CM"
@@ -58,17 +54,15 @@ class CM(T2H):
         if self.config.rank_ratio:
             add_low_rank_to_decoder(self.network, self.config.rank_ratio, generator)
 
-    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        """The base's loss and the weighted distance of the two predictions; costs a second pass."""
-        full = self.network(batch.x_t, batch.t, batch.conditioning).noise.float()
-        transferred = self.config.base == "t2h" and self.config.keep != "none"
-        losses = {"diffusion": mse_loss(full, self.target(batch) if transferred else batch.noise)}
-        if self.config.consistency or self.config.diversity:
-            with without_low_rank(self.network):
-                general = self.network(batch.x_t, batch.t, batch.conditioning).noise.float()
-            distance = (full - general).square().mean(dim=(1, 2, 3))  # (B,)
-            losses["capacity"] = (self.class_weights()[batch.labels] * distance).mean()
-        return losses
+    def terms(self, batch: DiffusionBatch, passes: Passes) -> dict[str, Tensor]:
+        """The weighted distance of the two predictions; costs a second pass."""
+        if not (self.config.consistency or self.config.diversity):
+            return {}
+        full = passes.own.noise.float()
+        with without_low_rank(self.network):
+            general = passes.of(batch.conditioning).noise.float()
+        distance = (full - general).square().mean(dim=(1, 2, 3))  # (B,)
+        return {"capacity": (self.class_weights()[batch.labels] * distance).mean()}
 
     def class_weights(self) -> Tensor:
         """C (w_con p_y - w_div q_y) of each class, float32 (C,): below 0 for rare ones."""

@@ -6,11 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 
 from baselines.contrastive import ContrastiveConfig, contrastive_term, make_contrastive_loss, without_autocast
 from baselines.ddpm import DDPM
-from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig
+from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig, Passes
 
 
 class CORALConfig(ContrastiveConfig):
@@ -44,13 +43,13 @@ class CORAL(DDPM):
             "loss": make_contrastive_loss(self.config, self.spec.class_count, size),
         }
 
-    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        """DDPM's loss and the contrastive term."""
+    def terms(self, batch: DiffusionBatch, passes: Passes) -> dict[str, Tensor]:
+        """The contrastive term."""
         if self.config.weight == 0.0:
-            return super().losses(batch)
-        prediction = self.network(batch.x_t, batch.t, batch.conditioning)
-        with without_autocast(prediction.bottleneck):
-            embeddings = self.extra["head"](prediction.bottleneck.float())
+            return {}
+        bottleneck = passes.own.bottleneck
+        with without_autocast(bottleneck):
+            embeddings = self.extra["head"](bottleneck.float())
         kept = batch.conditioning != NO_LABEL
         term = contrastive_term(self.config, self.extra["loss"], embeddings, batch.labels, self.time(batch), kept)
-        return {"diffusion": mse_loss(prediction.noise.float(), batch.noise), "contrastive": term}
+        return {"contrastive": term}

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from baselines.variants import VariantConfig, implied_by_variant
-from ltgen_bench.methods import DiffusionBatch, DiffusionMethod, MethodConfig
+from ltgen_bench.methods import DiffusionBatch, MethodConfig, PartMethod
 
 
-class DDPM(DiffusionMethod):
+class DDPM(PartMethod):
     """Predict the noise that was added to an image.
 
     mean ||e - eps_theta(x_t, t, y)||^2 (their Eq. 14); Eq. 3 of the CORAL paper.
@@ -28,11 +27,6 @@ class DDPM(DiffusionMethod):
     def implied(cls, config: Any) -> dict[str, Any]:
         """How labels are dropped: by sample, or by batch in the released variant."""
         return implied_by_variant(config) if isinstance(config, VariantConfig) else {}
-
-    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        """The mean squared error of the predicted noise."""
-        prediction = self.network(batch.x_t, batch.t, batch.conditioning)
-        return {"diffusion": mse_loss(prediction.noise.float(), batch.noise)}
 
     def time(self, batch: DiffusionBatch) -> Tensor:
         """t / T of each image, float32 (B,): from 1 / T to 1 as the papers count, or from 0 with `time_index` zero."""

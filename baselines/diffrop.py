@@ -13,11 +13,18 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from baselines.ddpm import DDPM
 from baselines.variants import VariantConfig
-from ltgen_bench.methods import NO_LABEL, DiffusionBatch, MethodConfig, gather_with_gradient
+from ltgen_bench.methods import (
+    NO_LABEL,
+    DataSpec,
+    DiffusionBatch,
+    MethodConfig,
+    Passes,
+    RunConfig,
+    gather_with_gradient,
+)
 
 
 class DiffROPConfig(VariantConfig):
@@ -45,21 +52,25 @@ class DiffROP(DDPM):
     paper = "Yan et al., Training Class-Imbalanced Diffusion Model Via Overlap Optimization, arXiv 2402.10821, 2024"
     Config: ClassVar[type[MethodConfig]] = DiffROPConfig
     passes = 2
-    in_batch = True
+    compares_classes = True
 
-    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        """DDPM's loss and the contrastive term; the reconstruction costs a second forward and backward pass."""
+    def __init__(self, spec: DataSpec, run: RunConfig):
+        super().__init__(spec, run)
+        self.in_batch = self.config.form == "ccua-repository"
+
+    def terms(self, batch: DiffusionBatch, passes: Passes) -> dict[str, Tensor]:
+        """The contrastive term; the reconstruction costs a second forward and backward pass."""
         if self.config.weight == 0.0:
-            return super().losses(batch)
-        own = self.network(batch.x_t, batch.t, batch.conditioning).noise.float()
-        term = self._hinge(batch, own) if self.config.form == "hinge" else self._of_pairs(batch, own)
-        return {"diffusion": mse_loss(own, batch.noise), "overlap": self.config.weight * term}
+            return {}
+        own = passes.own.noise.float()
+        term = self._hinge(batch, passes, own) if self.config.form == "hinge" else self._of_pairs(batch, own)
+        return {"overlap": self.config.weight * term}
 
-    def _hinge(self, batch: DiffusionBatch, own: Tensor) -> Tensor:
+    def _hinge(self, batch: DiffusionBatch, passes: Passes, own: Tensor) -> Tensor:
         kept = batch.conditioning != NO_LABEL
         steps = (batch.uniform("other class") * (self.spec.class_count - 1)).long()  # 0 ... C - 2
         others = torch.where(kept, (batch.labels + 1 + steps) % self.spec.class_count, NO_LABEL)
-        other = self.network(batch.x_t, batch.t, others).noise.float()
+        other = passes.of(others).noise.float()
         divergence = self.divergence(batch.t) * (own - other).square().mean(dim=(1, 2, 3))
         return (kept * torch.relu(self.config.margin - divergence)).mean()
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from baselines.ddpm import DDPM
 from baselines.variants import VariantConfig
@@ -59,19 +58,14 @@ class T2H(DDPM):
         super().to(device)
         self.sigmas = self.sigmas.to(device, _widest(device))
 
-    def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
-        """The mean squared error of the predicted noise against the transferred target."""
-        if self.config.keep == "none":
-            return super().losses(batch)
-        prediction = self.network(batch.x_t, batch.t, batch.conditioning)
-        return {"diffusion": mse_loss(prediction.noise.float(), self.target(batch))}
-
     @torch.no_grad()
     def target(self, batch: DiffusionBatch) -> Tensor:
         """(x_t - sqrt(alpha_bar) x0_j) / sqrt(1 - alpha_bar), which is e + (x0_i - x0_j) / sigma_t, (B, C, H, W).
 
         The second form gives exactly the noise where an image keeps itself.
         """
+        if self.config.keep == "none":
+            return batch.noise
         images, labels = batch.whole()
         sigma = self.sigmas[batch.t]
         weights = transfer_weights(batch.x0.flatten(1), batch.noise.flatten(1), images.flatten(1), sigma)

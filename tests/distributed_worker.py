@@ -28,6 +28,8 @@ RUNS = {
     "diffrop-reconstructed": {"weight": 1.0},
     "t2h": {},
     "coral": {"weight": 1.0},
+    "coral+cbdm": {"coral": {"weight": 1.0}},
+    "cm+t2h": {},
     "ambient-contrastive": {"weight": 1.0},
     "coral-without-weight": {"weight": 0.0},  # its head is never used
     "coral-triplets": {"weight": 1.0, "loss": "ProxyNCALoss"},  # a loss with weights of its own
@@ -36,7 +38,7 @@ TRAINING = {"steps": 4, "batch_size": 32, "label_drop": 0.3}
 
 
 def comparison_run(title: str) -> ResolvedRun:
-    name = title if title in METHOD_NAMES else title.split("-")[0]
+    name = title if title in METHOD_NAMES or "+" in title else title.split("-")[0]
     return tiny_run(name, method=RUNS[title], training=TRAINING)
 
 

@@ -10,7 +10,7 @@ computed and enters the configuration hash.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -357,11 +357,15 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, text = override.partition("=")
         parts = key.strip().split(".")
-        if not equals or not all(parts) or len(parts) > 2:
+        if not equals or not all(parts) or len(parts) > (3 if parts[0] == "method" else 2):
             raise ConfigError(f"--set wants section.key=value, as in --set training.steps=2000; got {override!r}")
-        value = toml_value(text.strip(), f"--set {key.strip()}")
-        layer = merge(layer, {parts[0]: {parts[1]: value}} if len(parts) == 2 else {parts[0]: value})
+        layer = merge(layer, nested(parts, toml_value(text.strip(), f"--set {key.strip()}")))
     return layer
+
+
+def nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    """The layer that sets the key at `path`, such as ("method", "coral", "weight") of joined methods."""
+    return {path[0]: value if len(path) == 1 else nested(path[1:], value)}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

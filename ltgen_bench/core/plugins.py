@@ -60,8 +60,11 @@ def _is_own_file(file: str) -> bool:
 def plugin_code_sha256(thing: type) -> str | None:
     """The sha256 of a plug-in's code: the file that defines `thing`, and what it imports from the same folder.
 
-    None for what this package brings itself, which the commit names.
+    None for what this package brings itself, which the commit names. Of joined methods: of the plug-ins among them.
     """
+    if parts := getattr(thing, "made_of", ()):
+        found_parts = [own for part in parts if (own := plugin_code_sha256(part)) is not None]
+        return found_parts[0] if len(found_parts) == 1 else sha256_json(found_parts) if found_parts else None
     if is_own(thing):
         return None
     folder = Path(inspect.getfile(thing)).resolve().parent
@@ -86,6 +89,8 @@ def plugin_code_sha256(thing: type) -> str | None:
 
 def plugin_origin(thing: type) -> str | None:
     """Where a plug-in's class is from: the name of its file, or `package NAME VERSION`; None for what is our own."""
+    if parts := getattr(thing, "made_of", ()):
+        return ", ".join(origin for part in parts if (origin := plugin_origin(part)))[:200] or None
     if is_own(thing):
         return None
     if not thing.__module__.startswith(_FILE_MODULE):

@@ -33,6 +33,18 @@ class Registry(Generic[_T]):
         self.kind, self.group, self._check = kind, group, check
         self._entries: dict[str, _T | str] = dict(builtin or {})
         self._entry_points_read = False
+        self._sign, self._joined = "", dict[str, _T]()
+        self._join: Callable[[str], _T] | None = None
+
+    def join_by(self, sign: str, join: Callable[[str], _T]) -> None:
+        """Names with `sign` in them stand for what `join` makes of the things between."""
+        self._sign, self._join = sign, join
+
+    def __contains__(self, name: str) -> bool:
+        """Whether `name`, or every name that it joins, is known; `get` may still refuse to join them."""
+        self._read_entry_points()
+        parts = name.split(self._sign) if self._sign else [name]
+        return name in self._entries or all(part in self._entries for part in parts)
 
     def register(self, name: str) -> Callable[[_T], _T]:
         """Class or function decorator: enter what it decorates under `name`; a name that is taken is refused."""
@@ -46,6 +58,7 @@ class Registry(Generic[_T]):
             if known is not None and known is not thing and known != where:
                 raise ConfigError(f"{self.kind} {name!r} is registered already; choose another name")
             self._entries[name] = thing
+            self._joined.clear()
             return thing
 
         return enter
@@ -54,6 +67,7 @@ class Registry(Generic[_T]):
         """Enter `thing` under `name`, whatever was known by it."""
         self._read_entry_points()
         self._entries[name] = thing
+        self._joined.clear()
 
     def names(self) -> list[str]:
         """All known names, sorted."""
@@ -63,6 +77,10 @@ class Registry(Generic[_T]):
     def get(self, name: str) -> _T:
         """The thing called `name`, imported now if it was not; raises UnknownNameError with the closest name."""
         self._read_entry_points()
+        if self._join is not None and self._sign in name and name not in self._entries:
+            if name not in self._joined:
+                self._joined[name] = self._join(name)
+            return self._joined[name]
         if name not in self._entries:
             raise UnknownNameError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self._entries)}")
         entry = self._entries[name]

@@ -367,7 +367,7 @@ def suspected_copies(row: Row) -> str:
 def fidelity(row: Row) -> str:
     """How near a method of this package is to its paper, in words; empty for others."""
     method = row.entry.submission.first.method
-    if method.config is None or method.code_sha256 is not None or method.name not in METHODS.names():
+    if method.config is None or method.code_sha256 is not None or method.name not in METHODS:
         return ""
     return METHODS.get(method.name).fidelity
 

@@ -13,7 +13,9 @@ from ltgen_bench.methods.batches import DiffusionBatch
 from ltgen_bench.methods.class_sampling import image_weights_by_class
 from ltgen_bench.methods.diffusion import DiffusionMethod
 from ltgen_bench.methods.interface import METHODS, DataSpec, FitContext, Method, MethodConfig
+from ltgen_bench.methods.joined import join
 from ltgen_bench.methods.model import unet_config
+from ltgen_bench.methods.parts import PartMethod, Passes
 
 __all__ = [
     "METHODS",
@@ -24,10 +26,13 @@ __all__ = [
     "FitContext",
     "Method",
     "MethodConfig",
+    "PartMethod",
+    "Passes",
     "RunConfig",
     "add_low_rank_to_decoder",
     "gather_with_gradient",
     "image_weights_by_class",
+    "join",
     "unet_config",
     "without_low_rank",
 ]

@@ -81,6 +81,7 @@ class Method(ABC):
     fidelity: ClassVar[str] = ""  # one of FIDELITIES; empty: its author does not say
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     uses: ClassVar[tuple[str, ...]] = ()
+    made_of: ClassVar[tuple[type[Method], ...]] = ()  # the classes of methods that were joined by name
     model_file: ClassVar[str] = "model.bin"  # what `save` writes; no suffix from which a library guesses a format
 
     def __init__(self, spec: DataSpec, run: RunConfig):

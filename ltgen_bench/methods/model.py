@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +22,19 @@ from ltgen_bench.methods.checkpoints import load_model, save_model
 from ltgen_bench.methods.interface import DataSpec, Method
 
 
+_SHARED: ContextVar[UNet | None] = ContextVar("network of the whole", default=None)
+
+
+@contextlib.contextmanager
+def parts_on(network: UNet) -> Iterator[None]:
+    """Methods made inside are parts of another one, which owns `network`, adapts it and adds their extra modules."""
+    token = _SHARED.set(network)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
 class DiffusionModel(Method):
     """A class-conditional diffusion model on the shared U-Net; subclasses say what they minimise.
 
@@ -33,7 +49,7 @@ class DiffusionModel(Method):
     model_file = "model.safetensors"
     uses = OPTIONAL_SECTIONS
     passes: ClassVar[int] = 1  # forward and backward passes of the network in a training step, for cost estimates
-    in_batch: ClassVar[bool] = False
+    in_batch: bool = False
 
     def __init__(self, spec: DataSpec, run: RunConfig):
         super().__init__(spec, run)
@@ -41,12 +57,17 @@ class DiffusionModel(Method):
             run.diffusion.timesteps, run.diffusion.beta_start, run.diffusion.beta_end
         )
         self.class_counts = torch.tensor(spec.class_counts, dtype=torch.int64)
+        self.extra = nn.ModuleDict()
+        if (shared := _SHARED.get()) is not None:
+            self.network = shared
+            return
         self.network = UNet(unet_config(spec, run), derive_seed(run.seed, "network"))
         self.adapt_network(torch.Generator().manual_seed(derive_seed(run.seed, "adapters")))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(run.seed, "extra modules"))
             self.extra = nn.ModuleDict(self.extra_modules())
             if run.training.augment_probability > 0:
+                torch.manual_seed(derive_seed(run.seed, "augmentation"))  # whatever modules there are besides
                 size = self.network.config.embedding_channels
                 self.extra["augmentation"] = AugmentationCondition(self.network.time_embedding, size)
 

@@ -30,7 +30,7 @@ _ROUNDING = 1
 
 def _registered(trial: MethodTrial) -> None:
     """The class is what its name stands for."""
-    expect(trial.name in METHODS.names(), f"put @METHODS.register({trial.name!r}) above the class")
+    expect(trial.name in METHODS, f"put @METHODS.register({trial.name!r}) above the class")
     found = METHODS.get(trial.name)
     expect(found is trial.method_class, f"{trial.name!r} stands for another class, {found.__qualname__}")
 

@@ -121,7 +121,7 @@ def _work(folder: Path) -> None:
         place = _place(folder, job["name"])
         place.mkdir(parents=True, exist_ok=True)
         try:
-            if job["name"] not in METHODS.names():
+            if job["name"] not in METHODS:
                 load_plugin_file(Path(job["file"]))
             method_class = METHODS.get(job["name"])
             trial = MethodTrial(job["name"], method_class, job["layers"], Path(job["data_root"]), place)

@@ -163,8 +163,7 @@ def ccua(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
 def cm(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
     """With weights of the general pass written out: W alone; W + B A, viewed, for the full one."""
     config, counts = method.config, method.spec.class_counts
-    target = method.target(batch) if config.variant == "released" else batch.noise  # type: ignore[attr-defined]
-    total, base = torch.tensor(0.0), torch.tensor(0.0)
+    total = torch.tensor(0.0)
     for i in images(batch):
         h = predict(method, batch, i, int(batch.conditioning[i]))[0]
         with without_low_rank(method.network):
@@ -172,8 +171,8 @@ def cm(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
         y = int(batch.labels[i])
         p, q = counts[y] / sum(counts), (1 / counts[y]) / sum(1 / n for n in counts)
         weight = len(counts) * (config.consistency * p - config.diversity * q)
-        total, base = total + weight * squared_distance(h, g), base + squared_distance(h, target[i])
-    return (base + total) / len(batch.x0)
+        total = total + weight * squared_distance(h, g)
+    return ddpm(method, batch) + total / len(batch.x0)
 
 
 def diffrop(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:

@@ -154,14 +154,18 @@ def _run(record: Record) -> Iterator[str]:
     training = config.get("training")
     if isinstance(training, dict) and "init_from" in training:
         yield "method.config.training.init_from is a path; a record has the weights' init_sha256"
-    if method.name not in METHODS.names():
+    if method.name not in METHODS:
         if method.code_sha256 is None:
             name = ascii(method.name)[:60]
             yield f"method {name} is not one of this package, and there is no sha256 of a plug-in's code"
         return
     if method.code_sha256 is not None:
         return  # a plug-in of the same name as it is here
-    chosen = METHODS.get(method.name)
+    try:
+        chosen = METHODS.get(method.name)
+    except UserError as error:  # methods that cannot be joined
+        yield str(error)
+        return
     options = config.get("method")
     try:
         build(chosen.Config, options if isinstance(options, dict) else {}, "method.config.method")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +76,16 @@ def write_curves(folder: Path, runs: Sequence[PlannedRun]) -> list[Path]:
 
 def _without(run: PlannedRun, key: str) -> tuple[str, float] | None:
     """What a run is but for one key and the seed, as a hash, and the number that the key has; None for words."""
-    section, _, name = key.partition(".")
-    identity = run.resolved.config.identity()
-    part = identity.get(section)
+    *path, name = key.split(".")
+    identity = copy.deepcopy(run.resolved.config.identity())
+    part: Any = identity
+    for step in path:
+        part = part.get(step) if isinstance(part, dict) else None
     if not isinstance(part, dict) or not isinstance(part.get(name), (int, float)) or isinstance(part.get(name), bool):
         return None
-    rest = {**identity, section: {k: v for k, v in part.items() if k != name}}
     # a scale that was asked for makes the protocol a custom one, and says nothing else
-    return sha256_json(rest), float(part[name])
+    value = float(part.pop(name))
+    return sha256_json(identity), value
 
 
 def _rows(key: str, members: Sequence[tuple[float, PlannedRun]]) -> tuple[str, list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ltgen_bench.core.config import RunConfig, keys, merge, parse_overrides
+from ltgen_bench.core.config import RunConfig, keys, merge, nested, parse_overrides
 from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean, first_mistake
 from ltgen_bench.core.text_files import parse_toml, read_text_bounded
 from ltgen_bench.datasets import dataset_names, named_options
@@ -60,8 +60,7 @@ class RunCell:
         if self.protocol is not None:
             values["protocol"] = {"name": self.protocol}
         for key, value in self.settings.items():
-            section, _, name = key.partition(".")
-            values = merge(values, {section: {name: value}})
+            values = merge(values, nested(key.split("."), value))
         return {**values, "seed": self.seed}
 
     @property
@@ -141,7 +140,7 @@ def _checked(model: type[Grid], values: Mapping[str, Any], text: str, path: Path
 
 def _check_names(grid: Grid, text: str, path: Path) -> None:
     for method in grid.methods:
-        if method not in METHODS.names():
+        if method not in METHODS:
             raise UnknownNameError(
                 f"{_line(text, method, path)}: unknown method {method!r}; {did_you_mean(method, METHODS.names())}"
             )
@@ -153,7 +152,7 @@ def _check_names(grid: Grid, text: str, path: Path) -> None:
     known = keys(RunConfig)
     for key in grid.set:
         section = key.partition(".")[0]
-        if (key not in known and section != "method") or key.count(".") != 1:
+        if (key not in known and section != "method") or not 1 <= key.count(".") <= 1 + (section == "method"):
             raise ConfigError(
                 f"{_line(text, key, path)}: unknown configuration key {key!r}; {did_you_mean(key, known)}"
             )
