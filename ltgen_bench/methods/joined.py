@@ -103,7 +103,7 @@ class JoinedMethod(PartMethod):
     def recipe(cls, method: str, dataset: str) -> dict[str, Any]:
         """The parts' recipes, each one's own keys under its name; of the rest the first part's count most."""
         recipe: dict[str, Any] = {}
-        for name, part in reversed(cls.classes.items()):
+        for name, part in reversed(list(cls.classes.items())):
             own = part.recipe(name, dataset)
             keys = {"method": {name: own["method"]}} if "method" in own else {}
             recipe = merge(recipe, {**own, **keys})
@@ -159,7 +159,8 @@ def _config(classes: Mapping[str, type[PartMethod]]) -> type[MethodConfig]:
     """One section a part, each with the part's keys."""
     fields: dict[str, Any] = {}
     for name, part in classes.items():
-        own = create_model(part.Config.__name__, __base__=part.Config, name=(Literal[name], name))
+        only: Any = Literal[name]  # type: ignore[valid-type]
+        own = create_model(part.Config.__name__, __base__=part.Config, name=(only, name))
         fields[name] = (own, Field(default_factory=own, description=f"The keys of {name}."))
     return create_model("JoinedConfig", __base__=MethodConfig, **fields)
 

@@ -21,7 +21,6 @@ from ltgen_bench.methods.batches import DiffusionBatch
 from ltgen_bench.methods.checkpoints import load_model, save_model
 from ltgen_bench.methods.interface import DataSpec, Method
 
-
 _SHARED: ContextVar[UNet | None] = ContextVar("network of the whole", default=None)
 
 

@@ -112,7 +112,7 @@ def test_what_two_terms_read_is_computed_once(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_what_cannot_be_joined_is_refused_in_one_line(name: str, message: str) -> None:
-    with pytest.raises(ConfigError, match="^method") as caught:
+    with pytest.raises(ConfigError, match=r"^method") as caught:
         tiny_run(name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
