@@ -159,7 +159,7 @@ def _config(classes: Mapping[str, type[PartMethod]]) -> type[MethodConfig]:
     """One section a part, each with the part's keys."""
     fields: dict[str, Any] = {}
     for name, part in classes.items():
-        only: Any = Literal[name]  # type: ignore[valid-type]
+        only: Any = Literal[name]
         own = create_model(part.Config.__name__, __base__=part.Config, name=(only, name))
         fields[name] = (own, Field(default_factory=own, description=f"The keys of {name}."))
     return create_model("JoinedConfig", __base__=MethodConfig, **fields)
