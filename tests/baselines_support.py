@@ -27,12 +27,15 @@ METHOD_NAMES = [
     "cbdm",
     "ccua",
     "cm",
+    "ddpm-cg",
+    "ddpm-cg-balanced",
     "diffrop-reconstructed",
     "t2h",
     "h2t",
     "transfer-full",
     "coral",
     "ambient-contrastive",
+    "tiw-unconditional",
 ]
 
 
@@ -49,7 +52,9 @@ def tiny_method(name: str = "ddpm", class_counts: Sequence[int] = (40, 20, 10, 5
     method.to(torch.device("cpu"))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for parameter in [*method.network.parameters(), *method.extra.parameters()]:
+        classifiers = [getattr(method, name, None) for name in ("classifier", "weigher")]
+        modules = [method.network, method.extra, *(c.network for c in classifiers if c is not None)]
+        for parameter in [parameter for module in modules for parameter in module.parameters()]:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return method
 

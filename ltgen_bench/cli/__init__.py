@@ -12,6 +12,7 @@ import typer
 from ltgen_bench.cli import (
     analyze,
     check_plugin,
+    classifier,
     compare,
     crosscheck,
     data,
@@ -69,6 +70,7 @@ def _options(
 
 
 run.add_commands(app)
+classifier.add_commands(app)
 evaluate.add_commands(app)
 metrics.add_commands(app)
 compare.add_commands(app)

@@ -46,10 +46,18 @@ class SamplerName(Choice):
 
 
 class Conditioning(Choice):
-    """Whether samples are drawn for classes; those drawn without belong to none."""
+    """Whether samples are drawn for classes, and who is told: the network, a classifier only, or nobody."""
 
     CLASS = "class"
+    CLASSIFIER = "classifier"
     NONE = "none"
+
+
+class Guidance(Choice):
+    """What draws samples towards their class: the difference of two predictions, or a classifier's gradient."""
+
+    FREE = "free"
+    CLASSIFIER = "classifier"
 
 
 class ModelWeights(Choice):

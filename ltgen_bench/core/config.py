@@ -15,9 +15,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from ltgen_bench.core.choices import Conditioning, ModelWeights, SamplerName
+from ltgen_bench.core.choices import Conditioning, Guidance, ModelWeights, SamplerName
 from ltgen_bench.core.errors import ConfigError, did_you_mean, first_mistake
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.core.storage import sha256_json
@@ -119,6 +129,9 @@ def _class_sampling(rule: str) -> str:
     raise ValueError("is natural, balanced, exponent:q with q in 0 ... 1, or tail:f with f above 0 and at most 1")
 
 
+ClassSampling = Annotated[str, AfterValidator(_class_sampling)]
+
+
 class TrainingConfig(Section):
     """The optimisation. Costs are reported in images seen = steps x batch_size."""
 
@@ -130,8 +143,10 @@ class TrainingConfig(Section):
     """Compute the batch in this many parts, to save memory; the same result up to rounding."""
     learning_rate: float = Field(2e-4, gt=0)
     """Of Adam, after the warm-up."""
-    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
-    """What follows the warm-up: constant, or a cosine to 0."""
+    learning_rate_schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """What follows the warm-up: constant, or a cosine or a straight line to 0."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Of AdamW: weights shrink by this share of the learning rate at every step; 0: plain Adam."""
     warmup_steps: _NotNegative = 5000
     """Steps over which the learning rate rises from 0."""
     gradient_clip: float = Field(1.0, gt=0)
@@ -146,7 +161,7 @@ class TrainingConfig(Section):
     label_drop_unit: Literal["sample", "batch"] = "sample"
     """Whether the label of a sample or of a whole batch is dropped; the released CBDM and CORAL code drops whole
     batches."""
-    class_sampling: Annotated[str, AfterValidator(_class_sampling)] = NATURAL
+    class_sampling: ClassSampling = NATURAL
     """How often each class is drawn: natural (every image once an epoch), balanced, exponent:q (in proportion to n^q
     for a class of n images), or tail:f (an exponential tail of ratio f from the largest class to the smallest). All but
     natural draw with replacement."""
@@ -164,6 +179,11 @@ class TrainingConfig(Section):
     """Of that file, filled in: the result depends on its content and not on its place."""
 
 
+_LATER_SAMPLING = {
+    "guidance": "free", "free_scale": 0.0, "classifier": None, "classifier_sha256": None, "classifier_prior": "training"
+}  # fmt: skip
+
+
 class SamplingConfig(Section):
     """How images are drawn from a trained diffusion model; `null` takes the protocol's default."""
 
@@ -172,10 +192,23 @@ class SamplingConfig(Section):
     steps: Positive | None = None
     """Network calls for one image without guidance; null: the protocol's."""
     conditioning: Conditioning = Conditioning.CLASS
-    """class, or none: unconditional samples, which have no class."""
+    """class; classifier: the network is not told the class, the classifier that guides it is; or none: unconditional
+    samples, which have no class."""
     guidance_scale: float | None = Field(None, ge=0, le=100)
-    """w in eps_c + w (eps_c - eps_u); 0 is off (the `cfg_scale` of ADM, DiT and diffusers is w + 1). null: chosen by
-    the protocol's rule, or 0 where it has none."""
+    """w in eps_c + w (eps_c - eps_u); 0 is off (the `cfg_scale` of ADM, DiT and diffusers is w + 1). With guidance =
+    classifier: s, the factor of the classifier's gradient. null: chosen by the protocol's rule, or 0 where it has
+    none."""
+    guidance: Guidance = Guidance.FREE
+    """free (Ho and Salimans), or classifier (Dhariwal and Nichol): what guidance_scale is the scale of."""
+    free_scale: float = Field(0.0, ge=0, le=100)
+    """With guidance = classifier: w of classifier-free guidance beside it."""
+    classifier: Path | None = None
+    """The file of a classifier of noisy images (`ltgen-bench train-classifier`); null: the method's own."""
+    classifier_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """Of that file, filled in."""
+    classifier_prior: Literal["training", "uniform"] = "training"
+    """training: p(y | x_t) as the classifier learned it; uniform: with the classes' shares of its training divided out
+    (logits - log share), so that frequent classes attract no more than rare ones."""
     clip_x0: bool | None = None
     """Keep the predicted image within the range of pixels at every step; null: the protocol's."""
     eta: float = Field(0.0, ge=0, le=1)
@@ -185,10 +218,25 @@ class SamplingConfig(Section):
     weights: ModelWeights = ModelWeights.EMA
     """ema (averaged) or raw (as the optimiser left them)."""
 
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Later keys with their defaults stay out, so that the hashes of earlier runs stand."""
+        values: dict[str, Any] = handler(self)
+        return {key: v for key, v in values.items() if key not in _LATER_SAMPLING or v != _LATER_SAMPLING[key]}
+
+    def identity(self) -> dict[str, Any]:
+        """What the images depend on, as JSON values: of a classifier the content and not the place."""
+        return self.model_dump(mode="json", exclude={"classifier"})
+
     @property
     def labelled(self) -> bool:
         """Whether images are drawn for classes; unconditional ones belong to none."""
-        return self.conditioning is Conditioning.CLASS
+        return self.conditioning is not Conditioning.NONE
+
+    @property
+    def classified(self) -> bool:
+        """Whether a classifier guides."""
+        return self.guidance is Guidance.CLASSIFIER
 
     def departs_from(self, protocol: Protocol) -> bool:
         """Whether images are drawn otherwise than `protocol` fixes it; guidance is the method's own choice."""
@@ -197,8 +245,11 @@ class SamplingConfig(Section):
 
     @property
     def network_evaluations(self) -> int:
-        """Calls of the network for one image: two a step with guidance, or where its scale is still to be chosen."""
-        return (self.steps or 0) * (1 if self.guidance_scale == 0 else 2)
+        """Calls of the networks for one image: two a step with guidance, or where its scale is still to be chosen.
+
+        The classifier's forward and backward pass counts as one; classifier-free guidance beside it as one more.
+        """
+        return (self.steps or 0) * (1 + (self.guidance_scale != 0) + (self.free_scale != 0))
 
     def at_scale(self, guidance_scale: float) -> SamplingConfig:
         """The same with a guidance scale."""
@@ -242,9 +293,13 @@ class ExecutionConfig(Section):
 
 
 # Not part of a configuration's identity; a file to start from is identified by its hash, wherever it lies.
-_NO_IDENTITY: dict[str, Any] = {"execution": True, "seed": True, "training": {"init_from"}}
+_NO_IDENTITY: dict[str, Any] = {
+    "execution": True, "seed": True, "training": {"init_from"}, "sampling": {"classifier"}
+}  # fmt: skip
 
+# Keys that came later, with the values that say nothing: they stay out of identities.
 _LATER_KEYS = ("cut_seed", "class_order")
+_LATER_TRAINING = {"class_sampling": NATURAL, "weight_decay": 0.0}
 
 # What a method may have no use for; it declares those that it reads (`Method.uses`).
 OPTIONAL_SECTIONS = ("network", "diffusion", "training", "sampling")
@@ -334,8 +389,10 @@ def _as_before(values: dict[str, Any]) -> dict[str, Any]:
     """Values without the later keys that say nothing, so that the hashes of earlier runs stand."""
     dataset = {key: value for key, value in values["dataset"].items() if value is not None or key not in _LATER_KEYS}
     later = {**values, "dataset": dataset}
-    if (training := values.get("training")) and training["class_sampling"] == NATURAL:
-        later["training"] = {key: value for key, value in training.items() if key != "class_sampling"}
+    if training := values.get("training"):
+        later["training"] = {
+            key: value for key, value in training.items() if key not in _LATER_TRAINING or value != _LATER_TRAINING[key]
+        }
     return later
 
 

@@ -1,8 +1,9 @@
 """Diffusion: schedule, U-Net, guidance, samplers, per-sample noise, EMA. Knows no other part of the package."""
 
 from ltgen_bench.diffusion.batch_invariance import BatchInvariant
+from ltgen_bench.diffusion.classifier_network import ClassifierNetwork
 from ltgen_bench.diffusion.ema import ExponentialMovingAverage
-from ltgen_bench.diffusion.guidance import NO_LABEL, NoiseModel, guided_noise, noise_model
+from ltgen_bench.diffusion.guidance import NO_LABEL, Guide, NoiseModel, guided_noise, noise_model
 from ltgen_bench.diffusion.noise import NoiseSource, SampleNoise
 from ltgen_bench.diffusion.samplers import (
     SAMPLERS,
@@ -22,8 +23,10 @@ __all__ = [
     "SAMPLERS",
     "SPACINGS",
     "BatchInvariant",
+    "ClassifierNetwork",
     "DiffusionSchedule",
     "ExponentialMovingAverage",
+    "Guide",
     "NoiseModel",
     "NoiseSource",
     "SampleNoise",

@@ -23,6 +23,18 @@ class NoiseModel(Protocol):
         ...
 
 
+class Guide(Protocol):
+    """Moves predicted noise towards what is wanted, as DDIM does: (x_t, t, labels, noise) -> noise, (B, C, H, W).
+
+    For a gradient g of log p(y | x_t) it is noise - s sqrt(1 - alpha_bar_t) g (Dhariwal and Nichol 2021, algorithm 2).
+    Each row depends on its own inputs only. It is called where gradients are off, and may switch them on.
+    """
+
+    def __call__(self, x: Tensor, t: Tensor, labels: Tensor, noise: Tensor, /) -> Tensor:
+        """Give the guided noise."""
+        ...
+
+
 class HasNoise(Protocol):
     """An output with the predicted noise in it, such as `UNetOutput`."""
 

@@ -7,6 +7,7 @@ Common arguments:
 * `noise`: a `NoiseSource`, asked once for every step that adds noise.
 * `steps`, `spacing`: how many noise levels, and which: see `spacing.step_indices`. None visits all.
 * `guidance_scale`: w of `guidance.guided_noise`; 0 is off.
+* `guide`: a `Guide`, such as a classifier's; it acts behind `clip_x0`, and may leave the range.
 * `clip_x0`: limit each prediction of x_0 to [-1, 1].
 * `progress`: called after each step with the steps done and the steps in all.
 
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean
-from ltgen_bench.diffusion.guidance import NoiseModel, guided_noise
+from ltgen_bench.diffusion.guidance import Guide, NoiseModel, guided_noise
 from ltgen_bench.diffusion.noise import NoiseSource
 from ltgen_bench.diffusion.schedule import DiffusionSchedule
 from ltgen_bench.diffusion.spacing import Spacing, step_indices
@@ -48,6 +49,7 @@ def sample_ddpm(
     steps: int | None = None,
     spacing: Spacing = "trailing",
     guidance_scale: float = 0.0,
+    guide: Guide | None = None,
     clip_x0: bool = False,
     variance: Variance = "fixed-large",
     progress: StepCount | None = None,
@@ -56,13 +58,16 @@ def sample_ddpm(
 
     The mean is that of equation 11; with `clip_x0` that of equation 7 with the limited x_0. With fewer steps the betas
     are those between the visited levels (Nichol and Dhariwal 2021, equation 19). `variance`: "fixed-large" is beta,
-    "fixed-small" the posterior variance (Ho et al., section 3.2). The step to the data adds no noise.
+    "fixed-small" the posterior variance (Ho et al., section 3.2). The step to the data adds no noise. A guide moves the
+    mean by the variance times its gradient (Dhariwal and Nichol 2021, algorithm 1).
     """
     if variance not in ("fixed-large", "fixed-small"):
         choices = ("fixed-large", "fixed-small")
         raise UnknownNameError(f"no DDPM variance {variance!r}; {did_you_mean(variance, choices)}")
     for step in _trajectory(x, labels, schedule, steps, spacing, progress):
         eps = guided_noise(model, x, step.t, labels, guidance_scale)
+        # the mean moves by variance x gradient: sqrt(1 - alpha_bar) s g is what the guide takes off the noise
+        shift = None if guide is None else eps - guide(x, step.t, labels, eps)
         alpha = step.alpha_bar / step.alpha_bar_next  # alpha and beta of this jump
         beta = (step.one_minus - step.one_minus_next) / step.alpha_bar_next
         if clip_x0:
@@ -71,8 +76,10 @@ def sample_ddpm(
             x = torch.add(x * (math.sqrt(alpha) * step.one_minus_next / step.one_minus), x0, alpha=x0_weight)
         else:
             x = torch.add(x * (1.0 / math.sqrt(alpha)), eps, alpha=-beta / math.sqrt(step.one_minus * alpha))
+        sigma2 = beta if variance == "fixed-large" else beta * step.one_minus_next / step.one_minus
+        if shift is not None:
+            x.add_(shift, alpha=sigma2 / math.sqrt(step.one_minus))
         if not step.last:
-            sigma2 = beta if variance == "fixed-large" else beta * step.one_minus_next / step.one_minus
             x.add_(noise.step(), alpha=math.sqrt(sigma2))
     return x.clamp_(-1.0, 1.0)
 
@@ -88,6 +95,7 @@ def sample_ddim(
     steps: int | None = None,
     spacing: Spacing = "trailing",
     guidance_scale: float = 0.0,
+    guide: Guide | None = None,
     clip_x0: bool = False,
     eta: float = 0.0,
     progress: StepCount | None = None,
@@ -103,7 +111,12 @@ def sample_ddim(
         sigma2 = eta**2 * beta * step.one_minus_next / step.one_minus  # equation 16, squared
         signal = math.sqrt(step.alpha_bar_next)
         direction = math.sqrt(max(step.one_minus_next - sigma2, 0.0))
-        if clip_x0:
+        if guide is not None:
+            if clip_x0:  # the noise that leads to the limited x_0; what the guide adds to it is not limited again
+                x0 = _predict_x0(x, eps, step).clamp_(-1.0, 1.0)
+                eps = torch.add(x, x0, alpha=-math.sqrt(step.alpha_bar)) / math.sqrt(step.one_minus)
+            eps = guide(x, step.t, labels, eps)
+        if clip_x0 and guide is None:
             x0 = _predict_x0(x, eps, step).clamp_(-1.0, 1.0)
             ratio = direction / math.sqrt(step.one_minus)  # eps = (x - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar)
             x = torch.add(x * ratio, x0, alpha=signal - ratio * math.sqrt(step.alpha_bar))
@@ -126,6 +139,7 @@ def sample_dpm_solver_pp_2m(
     steps: int | None = None,
     spacing: Spacing = "trailing",
     guidance_scale: float = 0.0,
+    guide: Guide | None = None,
     clip_x0: bool = False,
     progress: StepCount | None = None,
 ) -> Tensor:
@@ -141,6 +155,8 @@ def sample_dpm_solver_pp_2m(
         x0 = _predict_x0(x, eps, step)
         if clip_x0:
             x0.clamp_(-1.0, 1.0)
+        if guide is not None:
+            x0.add_(eps - guide(x, step.t, labels, eps), alpha=math.sqrt(step.one_minus / step.alpha_bar))
         if step.last:
             x = x0
             continue
@@ -171,6 +187,7 @@ class Sampler(Protocol):
         steps: int | None = None,
         spacing: Spacing = "trailing",
         guidance_scale: float = 0.0,
+        guide: Guide | None = None,
         clip_x0: bool = False,
         progress: StepCount | None = None,
     ) -> Tensor:

@@ -35,7 +35,7 @@ def assemble_record(
     """
     samples = evaluation.samples
     if sampling is not None:
-        sampler = {"sampler": sampling.model_dump(mode="json"), "network_evaluations": sampling.network_evaluations}
+        sampler = {"sampler": sampling.identity(), "network_evaluations": sampling.network_evaluations}
         samples = samples.model_copy(update=sampler)
     return Record(
         method=method,

@@ -37,6 +37,20 @@ def load_model(path: Path, network: nn.Module, identity: Mapping[str, Any]) -> N
     load_weights(path, network, tensors)
 
 
+def load_parts(path: Path, parts: Mapping[str, nn.Module], identity: Mapping[str, Any]) -> None:
+    """Load several modules from one model file, each one's weights under its prefix ("": what has no other's)."""
+    header, tensors = read_checkpoint(path)
+    _check(path, header, "model", identity)
+    prefixes = [prefix for prefix in parts if prefix]
+    for prefix, module in parts.items():
+        own = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if (name.startswith(prefix) if prefix else not name.startswith(tuple(prefixes)))
+        }
+        load_weights(path, module, own)
+
+
 def load_initial(path: Path, network: nn.Module, identity: Mapping[str, Any]) -> None:
     """Load the weights of another method's model of the same network, to start training from them.
 

@@ -31,6 +31,9 @@ _ONCE = {
 }
 
 
+_WHOLE = ("losses", "fit", "sample", "save", "load")  # what a part leaves to the whole
+
+
 class JoinedMethod(PartMethod):
     """Several methods on one network; `join` makes a subclass for each list of names."""
 
@@ -125,10 +128,10 @@ def join(names: str) -> type[Method]:
             raise ConfigError(f"method {names!r}: join different methods by their names, as in coral+cbdm")
         if name == "ddpm":
             raise ConfigError(f"method {names!r}: ddpm is what the others add to; leave it out")
-        if not issubclass(part, PartMethod) or _defines(part, "losses"):
+        if not issubclass(part, PartMethod) or any(_defines(part, hook) for hook in _WHOLE):
             raise ConfigError(
-                f"method {names!r}: {name} cannot be joined, it writes its whole loss itself (a PartMethod has terms "
-                "or a target)"
+                f"method {names!r}: {name} cannot be joined, it writes its whole loss or training itself (a "
+                "PartMethod has terms or a target)"
             )
         classes[name] = part
     for hook, words in _ONCE.items():

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from ltgen_bench.core.config import OPTIONAL_SECTIONS, RunConfig
 from ltgen_bench.core.seeding import derive_seed
-from ltgen_bench.diffusion import DiffusionSchedule, UNet, UNetConfig, linear_schedule
+from ltgen_bench.diffusion import DiffusionSchedule, UNet, linear_schedule
 from ltgen_bench.diffusion.augmentation import AugmentationCondition
 from ltgen_bench.methods.adapters import merge_low_rank
 from ltgen_bench.methods.batches import DiffusionBatch
 from ltgen_bench.methods.checkpoints import load_model, save_model
 from ltgen_bench.methods.interface import DataSpec, Method
+from ltgen_bench.methods.noise_classifier import NoiseClassifier
+from ltgen_bench.methods.unet_sizes import unet_config
 
 _SHARED: ContextVar[UNet | None] = ContextVar("network of the whole", default=None)
 
@@ -49,6 +51,8 @@ class DiffusionModel(Method):
     uses = OPTIONAL_SECTIONS
     passes: ClassVar[int] = 1  # forward and backward passes of the network in a training step, for cost estimates
     in_batch: bool = False
+    brings_classifier: ClassVar[bool] = False  # whether it trains a classifier of noisy images with itself
+    classifier: NoiseClassifier | None = None  # what guides the sampler where sampling.guidance is classifier
 
     def __init__(self, spec: DataSpec, run: RunConfig):
         super().__init__(spec, run)
@@ -124,27 +128,15 @@ class DiffusionModel(Method):
         self.class_counts = self.class_counts.to(device)
         self.network.to(device)
         self.extra.to(device)
+        if self.classifier is not None:
+            self.classifier.to(device)
 
     def facts(self) -> dict[str, Any]:
-        """Trainable parameters of the network and of the extra modules."""
+        """Trainable parameters of the network, of the extra modules, and of the classifier where there is one."""
+        modules = {"network": self.network, "extra": self.extra}
+        if self.classifier is not None:
+            modules["classifier"] = self.classifier.network
         return {
-            "network_parameters": sum(p.numel() for p in self.network.parameters() if p.requires_grad),
-            "extra_parameters": sum(p.numel() for p in self.extra.parameters() if p.requires_grad),
+            f"{name}_parameters": sum(p.numel() for p in module.parameters() if p.requires_grad)
+            for name, module in modules.items()
         }
-
-
-def unet_config(spec: DataSpec, run: RunConfig) -> UNetConfig:
-    """The U-Net of a run; raises ConfigError when its sizes do not fit the images."""
-    network = run.network
-    return UNetConfig(
-        image_channels=spec.image_shape[0],
-        image_size=spec.image_shape[1],
-        class_count=spec.class_count,
-        base_channels=network.base_channels,
-        channel_multipliers=network.channel_multipliers,
-        residual_blocks=network.residual_blocks,
-        attention_levels=network.attention_levels,
-        dropout=network.dropout,
-        norm_groups=network.norm_groups,
-        steps=run.diffusion.timesteps,
-    )

@@ -8,10 +8,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ltgen_bench.core.choices import SamplerName
+from ltgen_bench.core.choices import Conditioning, SamplerName
 from ltgen_bench.core.devices import autocast, compile_network, graphs_step
 from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.diffusion import NO_LABEL, SAMPLERS, BatchInvariant, NoiseModel, SampleNoise, noise_model, to_uint8
+from ltgen_bench.diffusion import (
+    NO_LABEL,
+    SAMPLERS,
+    BatchInvariant,
+    Guide,
+    NoiseModel,
+    SampleNoise,
+    noise_model,
+    to_uint8,
+)
 from ltgen_bench.methods.model import DiffusionModel
 
 # Rows of one network call on the CPU. Kernels are chosen by shape, so calls of one fixed shape make every image
@@ -28,13 +37,16 @@ def sample_diffusion(method: DiffusionModel, labels: Tensor, seeds: Sequence[int
     if config.sampler is SamplerName.DDIM:
         sampler = functools.partial(sampler, eta=config.eta)  # type: ignore[call-arg]
     method.network.eval()
-    model = _tiled(method, config.guidance_scale)
+    free_scale = config.free_scale if config.classified else config.guidance_scale
+    model = _tiled(method, free_scale)
     noise = SampleNoise(seeds, method.spec.image_shape, method.device)
     start = noise.initial()
     if method.device.type == "cuda" and method.run.execution.channels_last:
         start = start.contiguous(memory_format=torch.channels_last)
     if not config.labelled:
         labels = torch.full_like(labels, NO_LABEL)
+    if config.conditioning is Conditioning.CLASSIFIER:
+        model = _untold(model)
     with autocast(method.device, config.precision):
         images = sampler(
             model,
@@ -43,7 +55,8 @@ def sample_diffusion(method: DiffusionModel, labels: Tensor, seeds: Sequence[int
             method.schedule,
             noise=noise,
             steps=config.steps,
-            guidance_scale=config.guidance_scale,
+            guidance_scale=free_scale,
+            guide=_guide(method) if config.classified and config.guidance_scale else None,
             clip_x0=bool(config.clip_x0),
         )
     if not bool(torch.isfinite(images).all()):
@@ -71,6 +84,31 @@ def _tiled(method: DiffusionModel, guidance_scale: float) -> NoiseModel:
     # the last batch is smaller: padded, it needs no network of its own
     rows = execution.sampling_batch_size * (1 if guidance_scale == 0 else 2)
     return BatchInvariant(_marked(noise_model(network), execution.cuda_graphs), rows)
+
+
+def _guide(method: DiffusionModel) -> Guide:
+    """What moves the noise by the classifier's gradient, in tiles of one shape on a CPU."""
+    classifier, config = method.classifier, method.run.sampling
+    scale = config.guidance_scale
+    assert classifier is not None  # `runs.resolve` and `runs.trained_models` see to it
+    assert scale is not None
+    sigma = method.schedule.tables(method.device).sqrt_one_minus_alpha_bar
+
+    def gradient(x: Tensor, t: Tensor, labels: Tensor, /) -> Tensor:
+        return classifier.gradient(x, t, labels, config.classifier_prior)
+
+    tiled = BatchInvariant(gradient, CPU_TILE) if method.device.type == "cpu" else gradient
+
+    def guide(x: Tensor, t: Tensor, labels: Tensor, noise: Tensor, /) -> Tensor:
+        shift = sigma[t][:, None, None, None] * tiled(x, t, labels)
+        return torch.add(noise, shift, alpha=-scale)
+
+    return guide
+
+
+def _untold(model: NoiseModel) -> NoiseModel:
+    """The same model, without the labels."""
+    return lambda x, t, labels: model(x, t, torch.full_like(labels, NO_LABEL))
 
 
 def _marked(model: NoiseModel, cuda_graphs: bool) -> NoiseModel:

@@ -31,7 +31,7 @@ from ltgen_bench.methods.finiteness import Finiteness
 from ltgen_bench.methods.interface import FitContext
 from ltgen_bench.methods.learning_rate import learning_rate
 from ltgen_bench.methods.losses import check_losses
-from ltgen_bench.methods.model import DiffusionModel
+from ltgen_bench.methods.trainable import Trainable
 from ltgen_bench.methods.training_batches import TrainingBatches
 from ltgen_bench.methods.training_state import TrainingState
 
@@ -45,7 +45,7 @@ class Trainer:
     Raises ConfigError when the batch cannot be divided over processes and gradient accumulation.
     """
 
-    def __init__(self, method: DiffusionModel, train_set: ImageSet, context: FitContext):
+    def __init__(self, method: Trainable, train_set: ImageSet, context: FitContext):
         self.method, self.context = method, context
         self.config: TrainingConfig = method.run.training
         self.execution = method.run.execution
@@ -63,7 +63,7 @@ class Trainer:
         self.state = TrainingState(
             module=self._loss_module,
             ema=ExponentialMovingAverage.of(method.network, self.config.ema_decay, self.config.ema_warmup),
-            optimizer=torch.optim.Adam(trainable, lr=self.config.learning_rate, fused=self.fused),
+            optimizer=_optimizer(trainable, self.config, self.fused),
             scaler=torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16"),
             finiteness=Finiteness(device),
         )
@@ -232,7 +232,7 @@ class Trainer:
 class LossModule(nn.Module):
     """A method's losses as one module's forward, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, method: DiffusionModel):
+    def __init__(self, method: Trainable):
         super().__init__()
         self.network, self.extra = method.network, method.extra
         self._losses, self._class = method.losses, type(method)
@@ -253,7 +253,13 @@ class LossModule(nn.Module):
         return self.extra["augmentation"].of(batch.augmentation)  # type: ignore[no-any-return, operator]
 
 
-def _check_parts(method: DiffusionModel, world: World) -> None:
+def _optimizer(trainable: list[nn.Parameter], config: TrainingConfig, fused: bool) -> torch.optim.Optimizer:
+    if config.weight_decay:
+        return torch.optim.AdamW(trainable, config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.Adam(trainable, config.learning_rate, fused=fused)
+
+
+def _check_parts(method: Trainable, world: World) -> None:
     config = method.run.training
     accumulation = config.gradient_accumulation
     if accumulation > 1 and method.in_batch:
@@ -269,7 +275,7 @@ def _check_parts(method: DiffusionModel, world: World) -> None:
         )
 
 
-def _memory_advice(method: DiffusionModel, world: World) -> str:
+def _memory_advice(method: Trainable, world: World) -> str:
     size, accumulation = method.run.training.batch_size, method.run.training.gradient_accumulation
     if method.in_batch or size % (2 * accumulation * world.size):
         return f"try --set training.batch_size={max(1, size // 2)}, or more processes"

@@ -24,7 +24,7 @@ from ltgen_bench.methods.batches import (
 )
 from ltgen_bench.methods.class_sampling import image_weights_by_class
 from ltgen_bench.methods.interface import FitContext
-from ltgen_bench.methods.model import DiffusionModel
+from ltgen_bench.methods.trainable import Trainable
 
 
 class TrainingBatches:
@@ -33,7 +33,7 @@ class TrainingBatches:
     Raises ConfigError when the method's `image_weights` are not one finite number >= 0 for each image.
     """
 
-    def __init__(self, method: DiffusionModel, train_set: ImageSet, context: FitContext):
+    def __init__(self, method: Trainable, train_set: ImageSet, context: FitContext):
         self.config, self.schedule, self.seed = method.run.training, method.schedule, context.seed
         self.shape = (self.config.batch_size, *method.spec.image_shape)
         self.flip = self.config.horizontal_flip and method.spec.horizontal_flip
@@ -93,7 +93,7 @@ class StepBatch:
         return (x0 if self.augmentations is None else augment(x0, self.augmentations.part(rows))), labels
 
 
-def _image_weights(method: DiffusionModel, labels: Tensor) -> np.ndarray | None:
+def _image_weights(method: Trainable, labels: Tensor) -> np.ndarray | None:
     """A method's weights of the training images, float64 (N,); None where every image is drawn once an epoch."""
     weights, rule = method.image_weights(labels), method.run.training.class_sampling
     if rule != NATURAL:

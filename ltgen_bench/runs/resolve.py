@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltgen_bench.core.choices import SamplerName
+from ltgen_bench.core.choices import Conditioning, SamplerName
 from ltgen_bench.core.config import (
     OPTIONAL_SECTIONS,
     DatasetConfig,
@@ -81,7 +81,8 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
     implied = method_class.implied(build(method_class.Config, own, "method"))
     _refuse_undeclared(method_name, method_class, own_recipe, implied, user)
     merged = merge(recipes, implied, *_with_speed(user), {"method": {"name": method_name}})
-    merged["training"] = _with_init_hash(merged.get("training", {}))
+    merged["training"] = _with_file_hash(merged.get("training", {}), "training", "init_from", "init_sha256")
+    merged["sampling"] = _with_file_hash(merged.get("sampling", {}), "sampling", "classifier", "classifier_sha256")
     merged["protocol"] = resolve_protocol({"name": dataset.default_protocol, **merged.get("protocol", {})})
     _refuse_uncounted(method_name, method_class, merged["protocol"])
     merged["training"] = _within_budget(merged["training"], user.get("training", {}), merged["protocol"])
@@ -101,7 +102,7 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
         )
     if is_diffusion:
         notes += _small_note(dataset, config) + _average_note(config)
-        _check_sampling(config)
+        _check_sampling(config, issubclass(method_class, DiffusionMethod) and method_class.brings_classifier)
     return ResolvedRun(config.using(method_class.uses), dataset, method_class, notes, plugin_code_sha256(method_class))
 
 
@@ -205,28 +206,66 @@ def _with_sampler(config: RunConfig, user: Mapping[str, Any], is_diffusion: bool
 
 
 def guided(config: RunConfig, is_diffusion: bool) -> bool:
-    """Whether a model can be guided: it is a diffusion model that is sampled by class and was trained without too."""
-    return is_diffusion and config.sampling.labelled and 0 < config.training.label_drop < 1
+    """Whether a model can be guided: it is a diffusion model that is sampled by class and was trained without too.
+
+    What a classifier guides need not be trained without.
+    """
+    if not is_diffusion or not config.sampling.labelled:
+        return False
+    return config.sampling.classified or 0 < config.training.label_drop < 1
 
 
-def _check_sampling(config: RunConfig) -> None:
+def _check_sampling(config: RunConfig, brings_classifier: bool) -> None:
     """Refuse to sample what training does not teach, and settings that the sampler does not read."""
     sampling, drop = config.sampling, config.training.label_drop
+    _check_classifier(config, brings_classifier)
     if not sampling.labelled and sampling.guidance_scale:
         raise ConfigError("sampling.guidance_scale needs classes; set it to 0 where sampling.conditioning is none")
-    if sampling.guidance_scale and drop == 0:
+    if sampling.guidance_scale and drop == 0 and not sampling.classified:
         raise ConfigError(
             f"sampling.guidance_scale {sampling.guidance_scale:g} needs a model that was also trained without labels; "
             "set training.label_drop above 0, or the guidance to 0"
         )
-    if sampling.labelled and drop == 1:
+    if sampling.conditioning is Conditioning.CLASS and drop == 1:
         raise ConfigError(
             "training.label_drop 1 teaches no classes; set sampling.conditioning to none, or the drop below 1"
         )
-    if not sampling.labelled and drop == 0:
-        raise ConfigError("sampling.conditioning none needs training without labels; set training.label_drop above 0")
+    if sampling.conditioning is not Conditioning.CLASS and drop == 0:
+        raise ConfigError(
+            f"sampling.conditioning {sampling.conditioning} needs training without labels; set training.label_drop "
+            "above 0"
+        )
     if sampling.eta and sampling.sampler is not SamplerName.DDIM:
         raise ConfigError(f"sampling.eta is DDIM's; the sampler {sampling.sampler} does not read it")
+
+
+def _check_classifier(config: RunConfig, brings_classifier: bool) -> None:
+    """Refuse a classifier's guidance without one, and its settings without its guidance."""
+    sampling = config.sampling
+    if sampling.classified:
+        if sampling.classifier_sha256 is None and not brings_classifier:
+            raise ConfigError(
+                "sampling.guidance classifier: there is none; 'ltgen-bench train-classifier' makes a file for --set "
+                "sampling.classifier=FILE, and --method ddpm-cg brings its own"
+            )
+        if sampling.free_scale and sampling.guidance_scale is None:
+            raise ConfigError(
+                "sampling.free_scale goes with a scale of your own: set sampling.guidance_scale, which the protocol "
+                "would choose"
+            )
+        if sampling.free_scale and (
+            sampling.conditioning is not Conditioning.CLASS or not 0 < config.training.label_drop < 1
+        ):
+            raise ConfigError("sampling.free_scale needs a network that is told the class and was trained without too")
+        return
+    unread = {
+        "free_scale": sampling.free_scale,
+        "classifier": sampling.classifier_sha256,
+        "classifier_prior": sampling.classifier_prior != "training",
+        "conditioning": sampling.conditioning is Conditioning.CLASSIFIER,
+    }
+    for key in (key for key, value in unread.items() if value):
+        raise ConfigError(f"sampling.{key} is read with --set sampling.guidance=classifier only")
 
 
 def trunk_recipe(image_size: int) -> dict[str, Any]:
@@ -285,19 +324,23 @@ def _within_budget(training: Mapping[str, Any], user: Mapping[str, Any], protoco
     return {**training, "steps": steps}
 
 
-def _with_init_hash(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The training section with the sha256 of the weights to start from; raises CheckpointError if they are missing."""
-    start = training.get("init_from")
+_WANTED = {
+    "init_from": "a run's checkpoints/model.safetensors",
+    "classifier": "the file that 'ltgen-bench train-classifier' made",
+}
+
+
+def _with_file_hash(values: Mapping[str, Any], section: str, key: str, hash_key: str) -> dict[str, Any]:
+    """The section with the sha256 of the weights in a file that it names; raises CheckpointError if it is missing."""
+    start = values.get(key)
     if not isinstance(start, str | Path):
-        return dict(training)
+        return dict(values)
     if not Path(start).is_file():
-        if "init_sha256" in training:  # the configuration of a run that was trained already and outlived the file
-            return dict(training)
-        raise CheckpointError(
-            f"training.init_from: there is no file {start}; give a run's checkpoints/model.safetensors"
-        )
-    # Whether the file is still that of a given hash is looked at where training begins: a trained run needs it no more.
-    return {"init_sha256": sha256_file(Path(start)), **training}
+        if hash_key in values:  # the configuration of a run that was done already and outlived the file
+            return dict(values)
+        raise CheckpointError(f"{section}.{key}: there is no file {start}; give {_WANTED[key]}")
+    # Whether the file is still that of a given hash is looked at where it is read: a finished run needs it no more.
+    return {hash_key: sha256_file(Path(start)), **values}
 
 
 def _sections(layers: Mapping[str, Any]) -> dict[str, Any]:

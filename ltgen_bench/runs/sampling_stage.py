@@ -54,7 +54,7 @@ class SamplingStage:
         return GuidanceFile.of(
             self.folder.guidance,
             model=sha256_file(self.folder.model),
-            sampling=self.config.sampling.model_dump(mode="json"),
+            sampling=self.config.sampling.identity(),
             protocol=protocol.hash(),
             seed=self.config.seed,
         )
@@ -125,7 +125,7 @@ class SamplingStage:
         """What the samples depend on: the weights, the sampler, how many, which seed."""
         value = {
             "model": sha256_file(self.folder.model),
-            "sampling": sampling.model_dump(mode="json") if self.config.uses("sampling") else None,
+            "sampling": sampling.identity() if self.config.uses("sampling") else None,
             "count": count,
             "seed": seed,
         }

@@ -7,11 +7,11 @@ import shutil
 import torch
 
 from ltgen_bench.core.choices import ModelWeights
-from ltgen_bench.core.errors import ConfigError, UserError
+from ltgen_bench.core.errors import CheckpointError, ConfigError, UserError
 from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.progress import Progress
-from ltgen_bench.core.storage import atomic_path, read_json_object, sha256_json
-from ltgen_bench.methods import DiffusionMethod, Method
+from ltgen_bench.core.storage import atomic_path, read_json_object, sha256_file, sha256_json
+from ltgen_bench.methods import DiffusionMethod, Method, NoiseClassifier
 from ltgen_bench.methods.checkpoints import load_raw_weights
 from ltgen_bench.runs.folder import RunFolder, read_run_config
 from ltgen_bench.runs.resolve import ResolvedRun
@@ -43,8 +43,23 @@ def load_trained(resolved: ResolvedRun, folder: RunFolder, device: torch.device)
             name = resolved.config.method["name"]
             raise ConfigError(f"sampling.weights = raw: method {name!r} has one set of weights")
         load_raw_weights(folder.training_state, method.network)
+    if isinstance(method, DiffusionMethod):
+        _load_classifier(method, resolved)
     method.to(device)
     return method
+
+
+def _load_classifier(method: DiffusionMethod, resolved: ResolvedRun) -> None:
+    """The classifier of `sampling.classifier`, in place of the method's own."""
+    path, wanted = resolved.config.sampling.classifier, resolved.config.sampling.classifier_sha256
+    if wanted is None:
+        return
+    if path is None or not path.is_file() or sha256_file(path) != wanted:
+        raise CheckpointError(
+            f"these images are guided by the classifier with sha256 {wanted}: give its file with --set "
+            "sampling.classifier=FILE"
+        )
+    method.classifier = NoiseClassifier.read(path, resolved.spec, resolved.config)
 
 
 def adopt_trained(resolved: ResolvedRun, folder: RunFolder, progress: Progress) -> None:

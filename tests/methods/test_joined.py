@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import pytest
 import torch
 from baselines_support import gradients, make_batch, tiny_method, tiny_run, trained
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
-from test_faithful import GRADIENTS, LABELS, TRANSCRIPTIONS, VALUES, ddpm
+from transcriptions import GRADIENTS, LABELS, TRANSCRIPTIONS, VALUES, ddpm
 
 from ltgen_bench.core.errors import ConfigError, UnknownNameError
 from ltgen_bench.methods import METHODS, DiffusionBatch, PartMethod, Passes
@@ -108,7 +105,7 @@ def test_what_two_terms_read_is_computed_once(monkeypatch: pytest.MonkeyPatch) -
         ("+", "join different methods by their names"),
         ("coral+ddpm", "ddpm is what the others add to; leave it out"),
         ("t2h+transfer-full", "t2h and transfer-full cannot be joined, each fixes what is predicted"),
-        ("coral+ddpm-reweighting", "ddpm-reweighting cannot be joined, it writes its whole loss itself"),
+        ("coral+ddpm-reweighting", "ddpm-reweighting cannot be joined, it writes its whole loss or training itself"),
     ],
 )
 def test_what_cannot_be_joined_is_refused_in_one_line(name: str, message: str) -> None:

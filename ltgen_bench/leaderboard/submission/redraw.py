@@ -52,6 +52,11 @@ def redraw_rows(
         raise SubmissionError("samples that were made elsewhere cannot be drawn again here; leave --model out")
     values = {**own, "seed": record.seed} | ({} if sampler is None else {"sampling": sampler})
     config = RunConfig.as_written(values, "method.config")
+    if config.uses("sampling") and config.sampling.classifier_sha256 is not None:
+        raise SubmissionError(
+            "these samples were guided by a classifier in a file of its own, which is no part of the model: their rows "
+            "cannot be drawn again; leave --model out"
+        )
     method_class = METHODS.get(str(config.method["name"]))
     spec = DataSpec(
         dataset.image_shape, tuple(dataset.class_names), tuple(dataset.class_counts), dataset.horizontal_flip
