@@ -16,7 +16,10 @@ from ltgen_bench.methods import DiffusionBatch, MethodConfig, Passes, add_low_ra
 class CMConfig(VariantConfig):
     """The split of the decoder and the weights of its two halves."""
 
-    differences: ClassVar[Any] = {"paper": {"diversity": 1.0}, "released": {"diversity": 0.2}}
+    differences: ClassVar[Any] = {
+        "paper": {"diversity": 1.0},
+        "released": {"diversity": 0.2, "largest_distance": None},
+    }
 
     rank_ratio: float = Field(0.1, ge=0, le=1)
     """Rank of the second part over the smaller number of channels of a convolution; 0: no such part."""
@@ -24,6 +27,10 @@ class CMConfig(VariantConfig):
     """w_con: how much predictions for frequent classes are kept the same without the second part."""
     diversity: float = Field(1.0, ge=0)
     """w_div: how much those for rare classes are pushed away from what they would be without it."""
+
+    largest_distance: float | None = Field(1.0, gt=0)
+    """The guard of the rare classes' term, which has no lower bound: beyond this mean squared distance (that of the
+    noise itself is 1) it pushes no further. null: no guard, as published."""
 
     @model_validator(mode="after")
     def _weights_need_a_second_part(self) -> CMConfig:
@@ -62,7 +69,10 @@ class CM(DDPM):
         with without_low_rank(self.network):
             general = passes.of(batch.conditioning).noise.float()
         distance = (full - general).square().mean(dim=(1, 2, 3))  # (B,)
-        return {"capacity": (self.class_weights()[batch.labels] * distance).mean()}
+        weights = self.class_weights()[batch.labels]
+        if (limit := self.config.largest_distance) is not None:
+            distance = torch.where(weights < 0, distance.clamp(max=limit), distance)
+        return {"capacity": (weights * distance).mean()}
 
     def class_weights(self) -> Tensor:
         """C (w_con p_y - w_div q_y) of each class, float32 (C,): below 0 for rare ones."""

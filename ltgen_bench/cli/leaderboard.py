@@ -88,7 +88,7 @@ def check(
         for one in draw_again(options.leaderboards, entries, rows=draw, data_root=options.data_root, device=where):
             found.append(one)
             if not options.as_json:
-                said = f"{one.rows} rows drawn again, {one.equal} equal to the last bit"
+                said = f"{one.rows} rows drawn again, {one.apart:.2f} of 255 apart at the most"
                 place = one.submission if one.seed is None else f"{one.submission} seed {one.seed}"
                 print(f"{place}: {one.problem or said}", flush=True)
     if options.as_json:
@@ -106,7 +106,8 @@ def keep(
 ) -> None:
     """Keep a verified seed's samples and weights in leaderboards/evidence, where 'leaderboard check --draw' uses them.
 
-    At most 20 MB of weights are kept in all, so keep one seed of a method.
+    At most 20 MB of weights are kept in all, so keep one seed of a method. Weights are rounded to nine binary digits,
+    which moves the samples by less than a grey level.
     """
     from ltgen_bench.leaderboard.collect import Entry
     from ltgen_bench.leaderboard.evidence import keep_evidence

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from leaderboard_records import command
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from ltgen_bench.core.errors import DataError, SamplesError
+from ltgen_bench.core.storage import sha256_file
 from ltgen_bench.evaluation.samples import read_samples, write_samples
 from ltgen_bench.leaderboard.collect import Entry, read_entries
 from ltgen_bench.leaderboard.evidence import (
@@ -21,6 +24,7 @@ from ltgen_bench.leaderboard.evidence import (
     evidence_path,
     keep_evidence,
     pack_weights,
+    round_weights,
     unpack_weights,
 )
 from ltgen_bench.leaderboard.submission import SubmissionError, validate_submission
@@ -41,6 +45,21 @@ def drawn(boards: Path, rows: int = 20) -> list[Drawn]:
     return list(draw_again(boards, read_entries(boards), rows=rows, data_root=boards, device="cpu"))
 
 
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False, max_value=2.0**120, min_value=-(2.0**120)))
+def test_rounding_is_to_the_nearest_of_nine_digits(tmp_path_factory: pytest.TempPathFactory, value: float) -> None:
+    folder = tmp_path_factory.mktemp("rounded")
+    save_file({"w": np.array([value], np.float32), "n": np.array([3])}, folder / "a", {"ltgen_bench": "kept"})
+    round_weights(folder / "a", folder / "b")
+    with safe_open(str(folder / "b"), framework="np") as file:
+        rounded, count, header = file.get_tensor("w"), file.get_tensor("n"), file.metadata()
+    assert (count.tolist(), header) == ([3], {"ltgen_bench": "kept"})
+    mantissa, exponent = np.frexp(np.float64(value))
+    if abs(value) >= 2.0**-126:  # below, float32 itself has fewer digits
+        nearest = np.ldexp(np.round(mantissa * 512), exponent - 9)
+        assert abs(float(rounded[0]) - value) <= abs(nearest - value)  # a tie may go either way
+        assert np.frexp(np.float64(rounded[0]))[0] * 512 % 1 == 0
+
+
 def test_the_committed_weights_draw_the_committed_samples(boards: Path, monkeypatch, capsys) -> None:
     code, _, err = command(monkeypatch, capsys, "leaderboard", "build", "--leaderboards", boards)
     assert code == 0, err
@@ -48,7 +67,7 @@ def test_the_committed_weights_draw_the_committed_samples(boards: Path, monkeypa
         monkeypatch, capsys, "leaderboard", "check", "--draw", 20, "--leaderboards", boards, "--device", "cpu"
     )
     assert code == 0, err
-    assert f"{NAME} seed 0: 20 rows drawn again" in out
+    assert f"{NAME} seed 0: 20 rows drawn again, 0." in out
     (boards / "evidence/digits-lt" / NAME / "0.weights.npz").unlink()
     code, out, err = command(monkeypatch, capsys, "leaderboard", "check", "--draw", 20, "--leaderboards", boards)
     assert code == 2
@@ -97,12 +116,20 @@ def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
         unpack_weights(tmp_path / "nothing", tmp_path / "weights")
 
 
-def test_other_samples_and_other_weights_do_not_hold(boards: Path) -> None:
+def test_other_samples_and_other_weights_do_not_hold(boards: Path, tmp_path: Path) -> None:
     samples, weights = evidence_path(boards, read_entries(boards)[0], 0)
     other = evidence_path(COMMITTED, Entry(validate_submission(COMMITTED / "records/digits-lt/cbdm-v2"), {}), 0)
     original = weights.read_bytes()
     shutil.copyfile(other[1], weights)
-    assert drawn(boards)[0].problem == "its weights are not those that were verified"
+    assert "belongs to another model" in drawn(boards)[0].problem
+    weights.write_bytes(original)
+    unpack_weights(weights, tmp_path / "own")
+    with safe_open(str(tmp_path / "own"), framework="np") as file:
+        arrays, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    arrays["head.weight"] = arrays["head.weight"] * np.float32(1.05)
+    save_file(arrays, tmp_path / "own", header)
+    pack_weights(tmp_path / "own", weights)
+    assert "are not those of the samples" in drawn(boards)[0].problem
     weights.write_bytes(original)
     kept = read_samples(samples)
     kept.images[0] ^= 1
@@ -123,6 +150,8 @@ def test_only_verified_weights_are_kept_and_not_too_many(boards: Path, tmp_path:
     entry = read_entries(boards)[0]
     samples, packed = evidence_path(boards, entry, 0)
     unpack_weights(packed, tmp_path / "model.safetensors")
+    verified = entry.verifications[0].model_copy(update={"weights_sha256": sha256_file(tmp_path / "model.safetensors")})
+    entry = Entry(entry.submission, {**entry.verifications, 0: verified})
     shutil.copyfile(samples, tmp_path / "samples.npz")
     before = packed.read_bytes()
     assert keep_evidence(boards, entry, tmp_path / "samples.npz", tmp_path / "model.safetensors") == (samples, packed)

@@ -3,14 +3,15 @@
     OMP_NUM_THREADS=1 python tests/statistics/redrawing.py RUN... > tests/statistics/redrawing.md
 
 For runs under `digits-1k.v2`: root mean squares (of 255) of a row's difference when the same 64 rows are drawn by two
-threads, in tiles of other sizes, in bf16, from weights that were changed a little, and from those of the next run
-given.
+threads, in tiles of other sizes, in bf16, from weights rounded as `leaderboards/evidence` keeps them or changed a
+little, and from those of the next run given.
 Then: how much nearer to the reference samples come when each may be moved by so much.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ltgen_bench.core.seeding import labels_by_policy, sample_seeds
 from ltgen_bench.datasets import load_dataset
 from ltgen_bench.evaluation.record_files import read_record
 from ltgen_bench.evaluation.samples import read_samples
+from ltgen_bench.leaderboard.evidence import round_weights
 from ltgen_bench.methods import DiffusionMethod, sampler
 from ltgen_bench.metrics import fid
 from ltgen_bench.runs.folder import RunFolder, read_run_config
@@ -38,6 +40,7 @@ def drawn(
     threads: int = 1,
     tile: int = 32,
     change: float = 0.0,
+    rounded: bool = False,
     weights: Path | None = None,
 ) -> np.ndarray:
     """Rows of the run's samples, float64 (64, 1, 8, 8), drawn in one of several ways."""
@@ -53,6 +56,10 @@ def drawn(
         with torch.no_grad():
             for value in method.network.parameters():
                 value.add_(change * value.square().mean().sqrt() * torch.randn(value.shape, generator=generator))
+    if rounded:
+        with tempfile.TemporaryDirectory() as folder:
+            round_weights((weights or run) / "checkpoints" / "model.safetensors", Path(folder) / "rounded")
+            method.load(Path(folder) / "rounded")
     torch.set_num_threads(threads)
     sampler.CPU_TILE = tile
     rows = np.linspace(0, COUNT - 1, ROWS).astype(int)
@@ -94,6 +101,7 @@ def main() -> None:
         "tiles of 64": {"tile": 64},
         "tiles of 7": {"tile": 7},
         "bf16": {"precision": "bf16"},
+        "weights rounded as evidence is": {"rounded": True},
         "weights changed by 1e-4 of their size": {"change": 1e-4},
         "by 1e-3": {"change": 1e-3},
         "by 1e-2": {"change": 1e-2},

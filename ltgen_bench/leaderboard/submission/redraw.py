@@ -35,17 +35,26 @@ class Redrawn:
 
     rows: int
     equal: int  # of them to the last bit
+    apart: float  # root mean square, of 255, of the row that differs most
     weights_sha256: str
 
 
 def redraw_rows(
-    record: Record, samples: Samples, weights: Path, dataset: Dataset, device: torch.device, rows: int = REDRAWN_ROWS
+    record: Record,
+    samples: Samples,
+    weights: Path,
+    dataset: Dataset,
+    device: torch.device,
+    rows: int = REDRAWN_ROWS,
+    *,
+    rounded: bool = False,
 ) -> Redrawn:
     """Draw some rows, which nobody can foresee, again; of `SAME_SHARE` of them every pixel has to be nearly the same.
 
     On the machine that drew them rows are equal to the last bit; elsewhere they differ by rounding, far less than the
-    samples of any other model do. Raises SubmissionError for a record without a configuration,
-    CheckpointError for weights of another model, and SubmissionError where too many rows are others.
+    samples of any other model do. `rounded`: the weights have lost digits, and rows may differ by more. Raises
+    SubmissionError for a record without a configuration, CheckpointError for weights of another model, and
+    SubmissionError where too many rows are others.
     """
     own, sampler = record.method.config, record.samples.sampler
     if own is None or record.seed is None or (sampler is None and "sampling" in own):
@@ -74,12 +83,19 @@ def redraw_rows(
         images = method.sample(torch.from_numpy(labels), seeds).cpu().numpy()
     given = samples.images[chosen]
     half = config.uses("sampling") and config.sampling.precision != "fp32"
-    coarse = half or "TF32" in (record.environment.speed or "")
+    coarse = rounded or half or "TF32" in (record.environment.speed or "")
+    apart = float(row_distances(images, given).max(initial=0.0))
     if differing := other_rows(images, given, coarse=coarse):
         raise SubmissionError(
             f"{differing} of {len(chosen)} rows that {weights} draws are not those of the samples: no verification"
         )
-    return Redrawn(len(chosen), int((images == given).all(axis=(1, 2, 3)).sum()), sha256_file(weights))
+    return Redrawn(len(chosen), int((images == given).all(axis=(1, 2, 3)).sum()), apart, sha256_file(weights))
+
+
+def row_distances(drawn: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Root mean square of each row's difference, of 255, float64 (N,)."""
+    distances: np.ndarray = np.sqrt(np.square(drawn.astype(np.float64) - given).mean(axis=(1, 2, 3)))
+    return distances
 
 
 def other_rows(drawn: np.ndarray, given: np.ndarray, *, coarse: bool) -> int:
@@ -87,7 +103,7 @@ def other_rows(drawn: np.ndarray, given: np.ndarray, *, coarse: bool) -> int:
 
     `coarse`: bf16, fp16 or TF32 were used, which keep fewer digits.
     """
-    apart = np.sqrt(np.square(drawn.astype(np.float64) - given).mean(axis=(1, 2, 3)))
+    apart = row_distances(drawn, given)
     differing = int((apart > (SAME_PIXELS_COARSE if coarse else SAME_PIXELS)).sum())
     if coarse and float(np.median(apart)) > MEDIAN_COARSE:
         return int((apart > MEDIAN_COARSE).sum())
