@@ -18,7 +18,7 @@ class CMConfig(VariantConfig):
 
     differences: ClassVar[Any] = {
         "paper": {"diversity": 1.0},
-        "released": {"diversity": 0.2, "largest_distance": None},
+        "released": {"diversity": 0.2, "largest_distance": 0.0},
     }
 
     rank_ratio: float = Field(0.1, ge=0, le=1)
@@ -28,9 +28,9 @@ class CMConfig(VariantConfig):
     diversity: float = Field(1.0, ge=0)
     """w_div: how much those for rare classes are pushed away from what they would be without it."""
 
-    largest_distance: float | None = Field(1.0, gt=0)
+    largest_distance: float = Field(1.0, ge=0)
     """The guard of the rare classes' term, which has no lower bound: beyond this mean squared distance (that of the
-    noise itself is 1) it pushes no further. null: no guard, as published."""
+    noise itself is 1) it pushes no further. 0: no guard, as published."""
 
     @model_validator(mode="after")
     def _weights_need_a_second_part(self) -> CMConfig:
@@ -70,7 +70,7 @@ class CM(DDPM):
             general = passes.of(batch.conditioning).noise.float()
         distance = (full - general).square().mean(dim=(1, 2, 3))  # (B,)
         weights = self.class_weights()[batch.labels]
-        if (limit := self.config.largest_distance) is not None:
+        if limit := self.config.largest_distance:
             distance = torch.where(weights < 0, distance.clamp(max=limit), distance)
         return {"capacity": (weights * distance).mean()}
 

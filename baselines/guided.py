@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field
-
 from baselines.ddpm import DDPM
 from baselines.variants import VariantConfig
 from ltgen_bench.methods import (
     ClassifierConfig,
+    ClassSampling,
     DataSpec,
     FitContext,
     ImageSet,
@@ -30,10 +29,17 @@ class GuidedConfig(VariantConfig):
     """Sizes and training of the classifier of noisy images."""
 
 
+class BalancedClassifierConfig(ClassifierConfig):
+    """Of a classifier that sees every class equally often."""
+
+    class_sampling: ClassSampling = "balanced"
+    """How often each class is drawn, as training.class_sampling says: natural, balanced, exponent:q or tail:f."""
+
+
 class BalancedGuidedConfig(VariantConfig):
     """The same, of a classifier that sees every class equally often."""
 
-    classifier: ClassifierConfig = Field(default_factory=lambda: ClassifierConfig(class_sampling="balanced"))
+    classifier: BalancedClassifierConfig = BalancedClassifierConfig()
     """Sizes and training of the classifier of noisy images."""
 
 

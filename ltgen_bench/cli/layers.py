@@ -40,8 +40,7 @@ def configuration_layers(options: Options) -> dict[str, Any]:
         for section, values in sections.items()
         if (chosen := {key: value for key, value in values.items() if value is not None})
     }
-    if options.seed is not None:
-        given["seed"] = options.seed
+    given |= {key: value for key in ("seed", "recipe") if (value := getattr(options, key)) is not None}
     file = read_toml(options.config) if options.config else {}
     if options.protocol is not None and isinstance(written := file.get("protocol"), dict) and "name" in written:
         del file["protocol"]  # a run's own, with every key: it would hide the one that is asked for

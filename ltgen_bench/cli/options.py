@@ -30,6 +30,10 @@ class Options:
     method: Annotated[str | None, typer.Option("--method", "-m", help="Method; see 'list methods'. Default: ddpm.")] = (
         None
     )
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A further recipe of the method, such as cbdm's ada or finetune.", show_default=False),
+    ] = None
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Data set; see 'list datasets'. Default: digits-lt.")
     ] = None

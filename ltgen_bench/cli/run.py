@@ -25,8 +25,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @offers(
-    f"method dataset seed {DATASET_DETAILS} protocol features overrides config runs_dir run_dir data_root weights "
-    "plugins device speed track dry_run as_json quiet debug"
+    f"method recipe dataset seed {DATASET_DETAILS} protocol features overrides config runs_dir run_dir data_root "
+    "weights plugins device speed track dry_run as_json quiet debug"
 )
 def run(
     options: Options,
@@ -76,8 +76,8 @@ def run(
 
 
 @offers(
-    f"method dataset seed {DATASET_DETAILS} overrides config runs_dir run_dir data_root plugins device speed track "
-    "as_json quiet debug"
+    f"method recipe dataset seed {DATASET_DETAILS} overrides config runs_dir run_dir data_root plugins device speed "
+    "track as_json quiet debug"
 )
 def train(options: Options) -> None:
     """Train only; 'sample' and 'run' continue from its folder.

@@ -5,7 +5,7 @@
 `interface` says what any generative model offers; `diffusion` has the base class of diffusion methods.
 """
 
-from ltgen_bench.core.config import RunConfig
+from ltgen_bench.core.config import ClassSampling, RunConfig
 from ltgen_bench.core.distributed import gather_with_gradient
 from ltgen_bench.datasets import ImageSet
 from ltgen_bench.diffusion import NO_LABEL
@@ -24,6 +24,7 @@ from ltgen_bench.methods.unet_sizes import unet_config
 __all__ = [
     "METHODS",
     "NO_LABEL",
+    "ClassSampling",
     "ClassifierConfig",
     "DataSpec",
     "DiffusionBatch",

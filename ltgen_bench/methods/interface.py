@@ -154,7 +154,12 @@ class Method(ABC):
     @classmethod
     def recipe_names(cls, method: str) -> list[str]:
         """The data sets that there are recipes for, sorted."""
-        return sorted(path.stem for path in cls._recipes(method).glob("*.toml"))
+        return sorted(path.stem for path in cls._recipes(method).glob("*.toml") if "+" not in path.stem)
+
+    @classmethod
+    def further_recipes(cls, method: str, dataset: str) -> list[str]:
+        """The further recipes for a data set, as `<data set>+<name>`, sorted; `--recipe NAME` takes one."""
+        return sorted(path.stem for path in cls._recipes(method).glob(f"{dataset}+*.toml"))
 
     @classmethod
     def _recipes(cls, method: str) -> Path:

@@ -6,7 +6,7 @@ import difflib
 import json
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -41,18 +41,39 @@ def all_keys() -> list[Key]:
     found.append(Key("method.name", "name", '"ddpm"', "The method; see 'ltgen-bench list methods'."))
     options: dict[tuple[str, str, str, str], list[str]] = {}
     for method in METHODS.names():
-        for name, field in METHODS.get(method).Config.model_fields.items():
-            if name != "name":
-                key = _key(f"method.{name}", field)
-                options.setdefault((key.name, key.values, key.default, key.text), []).append(method)
+        for key in _keys_of(METHODS.get(method).Config, "method"):
+            options.setdefault((key.name, key.values, key.default, key.text), []).append(method)
     found += [Key(*key, tuple(methods)) for key, methods in options.items()]
     return sorted(found, key=lambda key: (key.name.partition(".")[0] != "training", key.name))
 
 
+def _keys_of(config: type[BaseModel], where: str) -> list[Key]:
+    """The keys of a method's section and of the sections in it, but for its name."""
+    found = []
+    default = config.model_construct()
+    for name, field in config.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            values = getattr(default, name)  # a section may have other defaults here than by itself
+            for key in _keys_of(part, f"{where}.{name}"):
+                own = key.name.rpartition(".")[2]
+                found.append(replace(key, default=json.dumps(getattr(values, own), default=str)))
+        elif name != "name":
+            found.append(_key(f"{where}.{name}", field))
+    return found
+
+
 def explained(name: str) -> list[Key]:
-    """The keys called `name`, in full or by the part behind the dot; raises ConfigError with the closest ones."""
+    """The keys called `name`, in full or by what is behind a dot; raises ConfigError with the closest ones.
+
+    Of joined methods, method.coral.weight is CORAL's method.weight.
+    """
     keys = all_keys()
-    found = [key for key in keys if name in (key.name, key.name.partition(".")[2])]
+    found = [key for key in keys if name == key.name or key.name.endswith(f".{name}") or f".{name}." in key.name]
+    section, _, rest = name.partition(".")
+    part, _, own = rest.partition(".")
+    if not found and section == "method" and own and part in METHODS:
+        found = [replace(key, name=name) for key in keys if key.name == f"method.{own}" and part in key.methods]
     if not found:
         near = difflib.get_close_matches(name, [key.name for key in keys], n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}? " if near else ""

@@ -18,7 +18,7 @@ from ltgen_bench.core.config import (
     merge,
     read_toml,
 )
-from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
+from ltgen_bench.core.errors import CheckpointError, ConfigError, UnknownNameError, did_you_mean
 from ltgen_bench.core.plugins import author_code, plugin_code_sha256
 from ltgen_bench.core.protocol import resolve_protocol
 from ltgen_bench.core.speed import chosen_speed, speed_layer
@@ -65,12 +65,14 @@ def resolve(layers: Mapping[str, Any], data_root: Path) -> ResolvedRun:
 
     Raises ConfigError or UnknownNameError, each one line, for unknown names and keys and for wrong types.
     """
-    user = _sections(layers)
+    user = _sections({key: value for key, value in layers.items() if key != "recipe"})
     dataset_config: DatasetConfig = build(DatasetConfig, user.get("dataset", {}), "dataset")
     dataset = load_dataset(dataset_config, data_root)
     method_name = str(user.get("method", {}).get("name", "ddpm"))
     method_class = METHODS.get(method_name)
     own_recipe = _first_recipe(lambda name: method_class.recipe(method_name, name), dataset, dataset_config)
+    if (further := layers.get("recipe")) is not None:
+        own_recipe = merge(own_recipe, _further_recipe(str(further), method_name, method_class, dataset, user))
     recipes = merge(
         trunk_recipe(dataset.image_shape[1]),
         _own_images_recipe(dataset),
@@ -162,6 +164,27 @@ def _first_recipe(find: Callable[[str], dict[str, Any]], dataset: Dataset, optio
     """The recipe for a data set, or else for the one that it is a version of: `cifar10lt-0.02` is a `cifar10lt`."""
     names = (dataset.name, options.name, options.name.rpartition("-")[0])
     return next((recipe for name in names if name and (recipe := find(name))), {})
+
+
+def _further_recipe(
+    name: str, method: str, method_class: type[Method], dataset: Dataset, user: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A recipe that the method has besides its own, `<data set>+<name>.toml`; what it `needs` is checked.
+
+    Raises UnknownNameError with the names that there are, ConfigError where a key that it needs is not set.
+    """
+    sets = [of for of in (dataset.name, dataset.name.rpartition("-")[0]) if of]
+    known = sorted({stem.partition("+")[2] for of in sets for stem in method_class.further_recipes(method, of)})
+    found = (method_class.recipe(method, f"{of}+{name}") for of in sets if name in known)
+    recipe = next((one for one in found if one), None)
+    if recipe is None:
+        there_are = f"there are {', '.join(known)}" if known else "it has none"
+        raise UnknownNameError(f"no recipe {name!r} of {method} for {dataset.name}; {there_are}")
+    for key in recipe.pop("needs", []):
+        section, _, own = key.partition(".")
+        if user.get(section, {}).get(own) is None:
+            raise ConfigError(f"recipe {name} of {method} needs --set {key}=VALUE: 'ltgen-bench explain {key}'")
+    return recipe
 
 
 def _with_scale(config: RunConfig, user: Mapping[str, Any], is_diffusion: bool) -> tuple[RunConfig, tuple[str, ...]]:

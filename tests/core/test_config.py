@@ -232,8 +232,8 @@ def test_a_version_of_a_data_set_takes_its_recipe() -> None:
     of_m2m, of_five = (resolve({"method": "cbdm", "dataset": name}, ROOT) for name in ("celeba5-m2m", "celeba5"))
     assert of_m2m.config.training == of_five.config.training
     assert of_m2m.config.method == of_five.config.method
-    (note,) = resolve({"method": "t2h", "dataset": "tinyimagenet-lt"}, ROOT).notes
-    assert note == "no recipe for t2h on tinyimagenet-lt: settings are those for 64 px and your own, guidance 0"
+    (note,) = resolve({"method": "t2h", "dataset": "digits"}, ROOT).notes
+    assert note == "no recipe for t2h on digits: settings are those for 8 px and your own, guidance 0"
 
 
 def test_overriding_a_protocol_renames_it() -> None:

@@ -137,6 +137,11 @@ def test_a_network_that_is_not_told_the_class_is_guided_to_it() -> None:
     assert not torch.equal(images, others)
 
 
+def test_a_key_of_the_classifier_leaves_the_others_as_they_are() -> None:
+    config = tiny_run("ddpm-cg-balanced", method={"classifier": {"steps": 7}}).config.method["classifier"]
+    assert (config["steps"], config["class_sampling"]) == (7, "balanced")
+
+
 def test_both_networks_are_saved_and_another_file_is_refused(tmp_path: Path) -> None:
     method = tiny_method("ddpm-cg")
     method.save(tmp_path / "model")
