@@ -56,6 +56,9 @@ class DatasetConfig(Section):
     """Images of the smallest class over those of the largest one, such as 0.01; null: the set's own."""
     per_class: int | None = None
     """A balanced subset of this many images a class, in place of a long tail."""
+    head: Literal["largest", "mean"] | None = None
+    """For `folder` with an imbalance: a head as large as the classes allow (null, largest), classes from head to tail
+    by their size; or, as CCUA cuts ImageNet and Places, of the classes' mean size (mean), classes by name."""
     pareto_alpha: float | None = None
     """For `folder`: a Pareto cut of this power; `imbalance` is then its truncation."""
     path: Path | None = None
@@ -76,6 +79,8 @@ class DatasetConfig(Section):
     @model_validator(mode="after")
     def _one_word_for_the_default(self) -> DatasetConfig:
         """What says the same has one configuration hash."""
+        if self.head == "largest":
+            object.__setattr__(self, "head", None)
         if self.class_order == "index":
             object.__setattr__(self, "class_order", None)
         if self.cut_seed == self.split_seed == 0:
@@ -298,7 +303,7 @@ _NO_IDENTITY: dict[str, Any] = {
 }  # fmt: skip
 
 # Keys that came later, with the values that say nothing: they stay out of identities.
-_LATER_KEYS = ("cut_seed", "class_order")
+_LATER_KEYS = ("cut_seed", "class_order", "head")
 _LATER_TRAINING = {"class_sampling": NATURAL, "weight_decay": 0.0}
 
 # What a method may have no use for; it declares those that it reads (`Method.uses`).

@@ -35,6 +35,10 @@ _BUILTIN = {  # name: (factory, one line)
         "tinyimagenet:tinyimagenet_lt",
         "TinyImageNet-200 64x64, long-tailed: 21,549 images, 500 ... 5 a class (0.01)",
     ),
+    "imagenet-lt-exponential": (
+        "imagenet_exponential:imagenet_lt_exponential",
+        "CCUA's cut of ImageNet 64x64: 275,288 images, 1,281 ... 12 a class (0.01); it is not ImageNet-LT",
+    ),
     "folder": ("folder:folder", "your own images: a folder of class folders (path), with its own or any imbalance"),
 }
 

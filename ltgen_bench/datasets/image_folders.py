@@ -74,14 +74,14 @@ def unused(root: Path) -> list[str]:
     return found
 
 
-def class_order(root: Path, classes: ClassFiles) -> tuple[str, ...]:
-    """Class names from head to tail: as in `root`/classes.txt, else by falling image count, ties by name.
+def class_order(root: Path, classes: ClassFiles, by_name: bool = False) -> tuple[str, ...]:
+    """Class names from head to tail: as in `root`/classes.txt, else by falling image count (ties by name) or `by_name`.
 
     The file holds one class a line. Raises DataError when it does not name every class folder exactly once.
     """
     order_file = root / ORDER_FILE
     if not order_file.is_file():
-        return tuple(sorted(classes, key=lambda name: (-len(classes[name]), name)))
+        return tuple(sorted(classes, key=lambda name: (0 if by_name else -len(classes[name]), name)))
     if order_file.is_symlink():
         _refuse_leaving(order_file, root.resolve())
     try:

@@ -48,10 +48,11 @@ def exponential_counts(n_max: int, imbalance: float, class_count: int) -> tuple[
     return counts
 
 
-def _exact_floor(n_max: int, rho: Fraction, i: int, steps: int) -> int:
+def _exact_floor(n_max: int | Fraction, rho: Fraction, i: int, steps: int) -> int:
     """Floor of n_max * rho^(i / steps): a float guess, corrected by comparing both sides' powers as integers."""
-    limit = n_max**steps * rho.numerator**i
-    scale = rho.denominator**i
+    head = Fraction(n_max)
+    limit = head.numerator**steps * rho.numerator**i
+    scale = head.denominator**steps * rho.denominator**i
     count = int(n_max * float(rho) ** (i / steps))
     while (count + 1) ** steps * scale <= limit:
         count += 1
@@ -91,6 +92,20 @@ def largest_counts(available: Sequence[int], counts_of: Callable[[int], Sequence
         fits = all(count <= most for count, most in zip(counts_of(middle), available, strict=True))
         low, high = (middle, high) if fits else (low, middle - 1)
     return tuple(counts_of(low))
+
+
+def mean_exponential_counts(available: Sequence[int], imbalance: float) -> tuple[int, ...]:
+    """Class counts min(available_i, floor(m rho^(i / (C - 1)))), m the mean of `available` (CCUA, arXiv 2507.09052).
+
+    The classes are those of `available` in its order. Of ImageNet's 1,281,167 images in 1,000 classes it leaves 275,288
+    at 0.01, of Places365's 1,803,460 in 365 classes 388,960. Raises ConfigError when the tail would be empty.
+    """
+    rho, steps = Fraction(repr(float(imbalance))), max(1, len(available) - 1)
+    mean = Fraction(sum(available), len(available))
+    counts = tuple(min(n, _exact_floor(mean, rho, i, steps)) for i, n in enumerate(available))
+    if min(counts) < 1:
+        raise ConfigError(f"imbalance {imbalance} leaves no image in the smallest class")
+    return counts
 
 
 def largest_exponential_counts(available: Sequence[int], imbalance: float) -> tuple[int, ...]:

@@ -233,7 +233,9 @@ def test_a_version_of_a_data_set_takes_its_recipe() -> None:
     assert of_m2m.config.training == of_five.config.training
     assert of_m2m.config.method == of_five.config.method
     (note,) = resolve({"method": "t2h", "dataset": "digits"}, ROOT).notes
-    assert note == "no recipe for t2h on digits: settings are those for 8 px and your own, guidance 0"
+    assert (
+        note == "no recipe for t2h on digits: settings are those for 8 px and your own, guidance chosen by the protocol"
+    )
 
 
 def test_overriding_a_protocol_renames_it() -> None:

@@ -423,3 +423,26 @@ def test_real_images(tmp_path):
     assert again.image_shape == (3, 16, 16)
     halves = images.reshape(500, 3, 16, 2, 16, 2).mean((3, 5))
     assert np.abs(again.reference_set().images - halves).mean() < 6  # bicubic and box differ by a little
+
+
+def test_a_head_of_the_mean_size_numbers_classes_by_name(tmp_path):
+    root = fill(tmp_path / "pictures", {"b": 12, "a": 4, "c": 8})
+    plain = load(root, reference_path=root, imbalance=0.25)
+    mean = load(root, reference_path=root, imbalance=0.25, head="mean")
+    assert plain.class_names == ("b", "c", "a")
+    assert mean.class_names == ("a", "b", "c")
+    assert mean.class_counts == (4, 4, 2)  # floor(8 / 4^(i / 2))
+    assert mean.name == "folder-pictures-mean-0.25"
+    assert load(root, reference_path=root, imbalance=0.25, head="largest").fingerprint() == plain.fingerprint()
+    refused("head = mean with an exponential imbalance", lambda: load(root, head="mean"), ConfigError)
+
+
+def test_what_is_not_imagenet_is_refused(tmp_path):
+    root = fill(tmp_path / "pictures", {"b": 12, "a": 4, "c": 8})
+
+    def exponential(**options):
+        return load_dataset(DatasetConfig(name="imagenet-lt-exponential", **options), tmp_path)
+
+    refused("needs --path, ILSVRC's train folder", exponential, ConfigError)
+    refused("has 5 images, and that of ImageNet's", lambda: exponential(path=root, reference_path=root))
+    refused("no option 'imbalance'", lambda: exponential(path=root, reference_path=root, imbalance=0.1), ConfigError)

@@ -219,3 +219,16 @@ def test_pareto_mistakes():
     for arguments in ((0, 6, 10), (5, 6, 0), (5, 6, 10, 6), (5, 6, 10, 0)):
         with pytest.raises(ConfigError, match="class counts need a head of at least 1 image"):
             pareto_counts(*arguments)
+
+
+def test_the_cut_by_the_mean_size_has_the_published_counts() -> None:
+    from ltgen_bench.datasets.longtail import mean_exponential_counts
+
+    # sizes with ImageNet's and Places365's sums; CCUA's facts state 275,288 (1281 ... 12) and about 389k images
+    imagenet = mean_exponential_counts([1282] * 167 + [1281] * 833, 0.01)
+    assert (sum(imagenet), imagenet[0], imagenet[-1]) == (275_288, 1281, 12)
+    places = mean_exponential_counts([5000] * 0 + [4941] * 360 + [4940] * 5, 0.01)
+    assert (sum(places), places[0], places[-1]) == (388_960, 4940, 49)
+    assert mean_exponential_counts([4, 100, 10], 0.25) == (4, 19, 9)  # floor(38 rho^(i / 2)), and what there is
+    with pytest.raises(ConfigError, match="leaves no image"):
+        mean_exponential_counts([5, 5], 0.01)

@@ -21,6 +21,7 @@ from ltgen_bench.datasets.longtail import (
     groups_by_thirds,
     largest_exponential_counts,
     largest_pareto_counts,
+    mean_exponential_counts,
     select_balanced_indices,
     select_longtail_indices,
 )
@@ -51,7 +52,8 @@ class Folder(Dataset):
     left is the training set, as it is, or cut by the shared index rule as `cut` says (by default with `split_seed`, the
     classes from head to tail by number): exponentially to `imbalance`,
     by a Pareto distribution of power `pareto_alpha` (truncated at `imbalance` times the head), or to `per_class`
-    images. The head of an artificial imbalance is as large as the classes allow.
+    images. The head of an artificial imbalance is as large as the classes allow; with `mean_head` it is the mean size of
+    a class, and classes are numbered by name.
 
     The pixels come from `decoding.load_images`, which explains `image_size`, and are cached under
     `data_root`/.cache/folder. Raises DataError for folders that cannot be used as soon as it is made, and for images
@@ -71,13 +73,15 @@ class Folder(Dataset):
         reference_fraction: float = 0.2,
         split_seed: int = 0,
         cut: Cut | None = None,
+        mean_head: bool = False,
     ):
         cut = cut or Cut(seed=split_seed)
         self._cache = data_root / ".cache" / "folder"
         self._image_size, self._path = image_size, path
         self.place = path.resolve()  # two folders may have the same name
         classes = scan(path)
-        self.class_names = class_order(path, classes)
+        self._mean_head = mean_head
+        self.class_names = class_order(path, classes, by_name=mean_head)
         self._files = [file for name in self.class_names for file in classes[name]]
         self._labels = _labels(classes, self.class_names)
         if reference_path is None:
@@ -101,7 +105,7 @@ class Folder(Dataset):
         self.class_counts = self._counts(self._indices)
 
         own_cut = Cut(cut.order, 0 if cut.seed == split_seed else cut.seed)  # what the split seed does not say
-        self.name = _name(path, imbalance, per_class, pareto_alpha, image_size) + own_cut.suffix
+        self.name = _name(path, imbalance, per_class, pareto_alpha, image_size, mean_head) + own_cut.suffix
         self.title = f"images in {plain(path)}{own_cut.words}"
         order = cut.head_to_tail(len(self.class_names))
         head_to_tail = sorted(order, key=lambda i: -self.class_counts[i])
@@ -129,7 +133,8 @@ class Folder(Dataset):
             counts = cut.by_class(largest_pareto_counts(in_order, pareto_alpha, imbalance))
             return rest[select_longtail_indices(labels, counts, cut.seed)]
         if imbalance is not None:
-            counts = cut.by_class(largest_exponential_counts(in_order, imbalance))
+            counts_of = mean_exponential_counts if self._mean_head else largest_exponential_counts
+            counts = cut.by_class(counts_of(in_order, imbalance))
             return rest[select_longtail_indices(labels, counts, cut.seed)]
         if per_class is not None:
             check_per_class(per_class, min(available), "folder")
@@ -193,12 +198,18 @@ def slug(path: Path) -> str:
 
 
 def _name(
-    path: Path, imbalance: float | None, per_class: int | None, pareto_alpha: float | None, image_size: int | None
+    path: Path,
+    imbalance: float | None,
+    per_class: int | None,
+    pareto_alpha: float | None,
+    image_size: int | None,
+    mean_head: bool,
 ) -> str:
     """The canonical name without what another cut adds."""
     return "-".join(
         [f"folder-{slug(path)}"]
         + ([f"pareto{suffix(pareto_alpha)}"] if pareto_alpha is not None else [])
+        + (["mean"] if mean_head else [])
         + ([suffix(imbalance)] if imbalance is not None else [])
         + ([str(per_class)] if per_class is not None else [])
         + ([f"{image_size}px"] if image_size is not None else [])
@@ -258,6 +269,7 @@ def folder(options: DatasetConfig, data_root: Path) -> Folder:
         "reference_path",
         "image_size",
         "imbalance",
+        "head",
         "per_class",
         "pareto_alpha",
         "reference_fraction",
@@ -273,6 +285,8 @@ def folder(options: DatasetConfig, data_root: Path) -> Folder:
         if options.per_class is not None:
             raise ConfigError("data set 'folder' takes pareto_alpha or per_class, not both")
         check_pareto_alpha(options.pareto_alpha)
+    if options.head == "mean" and (options.imbalance is None or options.pareto_alpha is not None):
+        raise ConfigError("data set 'folder' takes head = mean with an exponential imbalance")
     if options.imbalance is not None:
         check_imbalance(options.imbalance)
     if options.image_size is not None and not 1 <= options.image_size <= MAX_IMAGE_SIZE:
@@ -297,4 +311,5 @@ def folder(options: DatasetConfig, data_root: Path) -> Folder:
         reference_fraction=options.reference_fraction,
         split_seed=options.split_seed,
         cut=Cut(options.class_order, options.split_seed if options.cut_seed is None else options.cut_seed),
+        mean_head=options.head == "mean",
     )
