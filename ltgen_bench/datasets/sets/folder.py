@@ -52,8 +52,8 @@ class Folder(Dataset):
     left is the training set, as it is, or cut by the shared index rule as `cut` says (by default with `split_seed`, the
     classes from head to tail by number): exponentially to `imbalance`,
     by a Pareto distribution of power `pareto_alpha` (truncated at `imbalance` times the head), or to `per_class`
-    images. The head of an artificial imbalance is as large as the classes allow; with `mean_head` it is the mean size of
-    a class, and classes are numbered by name.
+    images. The head of an artificial imbalance is as large as the classes allow; with `mean_head` it is the mean
+    size of a class, and classes are numbered by name.
 
     The pixels come from `decoding.load_images`, which explains `image_size`, and are cached under
     `data_root`/.cache/folder. Raises DataError for folders that cannot be used as soon as it is made, and for images
