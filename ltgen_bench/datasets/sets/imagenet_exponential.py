@@ -40,7 +40,7 @@ def imagenet_lt_exponential(options: DatasetConfig, data_root: Path) -> Folder:
     if dataset.class_count != 1000 or not 0.98 * TOTAL < dataset.total <= TOTAL:
         raise DataError(
             f"the cut of {options.path} has {dataset.total:,} images of {dataset.class_count:,} classes, and that of "
-            f"ImageNet's train folder {TOTAL:,} of 1,000: --dataset folder --set dataset.head=mean takes any other folder"
+            f"ImageNet's train folder {TOTAL:,} of 1,000; for others: --dataset folder --set dataset.head=mean"
         )
     dataset.name = NAME
     dataset.title = "ImageNet, cut exponentially as in CCUA"
