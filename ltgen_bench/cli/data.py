@@ -95,7 +95,9 @@ def prepare(options: Options, source: DownloadPath = None) -> None:
 
     Example: ltgen-bench data prepare imagenet-lt --path /datasets/imagenet
     """
-    own = options.dataset == "folder"  # whose path is a part of the configuration
+    from ltgen_bench.datasets import IMAGE_FOLDERS
+
+    own = options.dataset in IMAGE_FOLDERS  # whose path is a part of the configuration
     chosen = _load(replace(options, path=source) if own else options)
     with options.progress() as progress:
         bar = _bar(progress, chosen.name)

@@ -186,8 +186,8 @@ def _dataset(name: str | None, data_root: Path) -> Dataset | None:
     if name is None:
         return None
     from ltgen_bench.core.config import DatasetConfig
-    from ltgen_bench.datasets import load_dataset
+    from ltgen_bench.datasets import IMAGE_FOLDERS, load_dataset
 
-    if name == "folder":
-        raise SamplesError("--dataset folder has no classes without its --path; leave --dataset out")
+    if name in IMAGE_FOLDERS:
+        raise SamplesError(f"--dataset {name} has no classes without its --path; leave --dataset out")
     return load_dataset(DatasetConfig(name=name), data_root)

@@ -12,6 +12,7 @@ from ltgen_bench.datasets.base import Dataset, Groups, ImageSet, ReferenceInfo, 
 from ltgen_bench.datasets.base import Tell as Progress
 from ltgen_bench.datasets.catalogue import (
     DATASETS,
+    IMAGE_FOLDERS,
     DatasetFactory,
     dataset_names,
     describe,
@@ -22,6 +23,7 @@ from ltgen_bench.datasets.verify import Check, verify_dataset
 
 __all__ = [
     "DATASETS",
+    "IMAGE_FOLDERS",
     "ArrayDataset",
     "Check",
     "Dataset",

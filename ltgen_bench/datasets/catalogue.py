@@ -43,6 +43,10 @@ _BUILTIN = {  # name: (factory, one line)
 }
 
 
+# Data sets whose images lie wherever the user's path says.
+IMAGE_FOLDERS = ("folder", "imagenet-lt-exponential")
+
+
 def check_dataset_factory(name: str, thing: object) -> None:
     """Refuse, in one line, what cannot be called with a DatasetConfig and a folder; raises ConfigError."""
     try:

@@ -12,7 +12,7 @@ from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.storage import sha256_file
 from ltgen_bench.core.version import __version__
-from ltgen_bench.datasets import dataset_names, load_dataset
+from ltgen_bench.datasets import IMAGE_FOLDERS, dataset_names, load_dataset
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights
 from ltgen_bench.evaluation.provenance import PACKAGES, package_version
 from ltgen_bench.features import EXTRACTORS, missing_weights
@@ -44,7 +44,7 @@ def diagnose(places: EvaluationPlaces) -> dict[str, dict[str, Any]]:
     packages = {name: package_version(name) or "not installed" for name in (*PACKAGES, *OPTIONAL_PACKAGES)}
     datasets: dict[str, Any] = {}
     for name in dataset_names():
-        if name == "folder":
+        if name in IMAGE_FOLDERS:
             continue  # it is wherever --path says
         dataset = load_dataset(DatasetConfig(name=name), places.data_root)
         datasets[name] = [str(missing) for missing in dataset.missing_files()]

@@ -12,7 +12,7 @@ from test_folder import fill
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import DataError, MissingFileError
 from ltgen_bench.core.storage import sha256_arrays
-from ltgen_bench.datasets import dataset_names, load_dataset, verify_dataset
+from ltgen_bench.datasets import IMAGE_FOLDERS, dataset_names, load_dataset, verify_dataset
 from ltgen_bench.datasets.longtail import select_longtail_indices
 from ltgen_bench.datasets.manifest import load_manifest
 from ltgen_bench.datasets.sets.cifar import Cifar
@@ -119,7 +119,7 @@ def test_missing_data_sets_are_no_success(tmp_path):
 
 def test_the_rules_are_shown():
     for name in dataset_names():
-        if name != "folder":
+        if name not in IMAGE_FOLDERS:
             summary = load_dataset(DatasetConfig(name=name), Path("nowhere")).summary()
             assert summary["index_rule"]
             assert summary["groups_rule"]

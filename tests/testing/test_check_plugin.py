@@ -11,7 +11,7 @@ import pytest
 from baselines_support import METHOD_NAMES
 from conftest import Cli, refused
 
-from ltgen_bench.datasets import dataset_names
+from ltgen_bench.datasets import IMAGE_FOLDERS, dataset_names
 from ltgen_bench.features import EXTRACTORS
 from ltgen_bench.methods import METHODS
 from ltgen_bench.testing import (
@@ -96,7 +96,7 @@ def test_our_methods_pass() -> None:
     assert len(recipes) == 8
 
 
-@pytest.mark.parametrize("name", sorted(set(dataset_names()) - {"folder"}))
+@pytest.mark.parametrize("name", sorted(set(dataset_names()) - set(IMAGE_FOLDERS)))
 def test_our_data_sets_pass(name: str, tmp_path: Path) -> None:
     """Without files; those that are made from a download are checked with some where they are prepared."""
     results = check_dataset(name, data_root=tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ltgen_bench.core.config import DatasetConfig, build
 from ltgen_bench.core.errors import MissingFileError, UserError
 from ltgen_bench.core.plain_text import shown
-from ltgen_bench.datasets import Dataset, dataset_names, load_dataset, named_options
+from ltgen_bench.datasets import IMAGE_FOLDERS, Dataset, dataset_names, load_dataset, named_options
 from ltgen_bench.datasets.unseen import unseen_reference
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.features.catalogue import extractor_info
@@ -33,7 +33,7 @@ def _kept(name: str, data_root: Path) -> Dataset:
 
 
 def _loaded(name: str, data_root: Path) -> Dataset:
-    names = [known for known in dataset_names() if known != "folder"]
+    names = [known for known in dataset_names() if known not in IMAGE_FOLDERS]
     options = named_options(name)
     if options["name"] not in names:
         hint = "where it is your own folder, give its --path" if name.startswith("folder-") else ""
@@ -121,7 +121,7 @@ def _run(record: Record, data_root: Path) -> Iterator[str]:
     if config is not None:
         options = config.get("dataset") or {}
         try:  # a folder is known by its name, and a path in a record is not followed
-            own = isinstance(options, dict) and options.get("name") == "folder"
+            own = isinstance(options, dict) and options.get("name") in IMAGE_FOLDERS
             stated: DatasetConfig = build(DatasetConfig, options, "dataset")
             trained_on = record.dataset.name if own else load_dataset(stated, data_root).name
         except UserError as error:
