@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from baselines.coral import CORAL
 from ltgen_bench.core.distributed import gather_with_gradient, join_world, leave_world
 from ltgen_bench.core.errors import TrainingError
-from ltgen_bench.methods import DiffusionBatch, Method
+from ltgen_bench.methods import ClassifierConfig, DiffusionBatch, FitContext, Method, fit_classifier
 from ltgen_bench.runs.resolve import ResolvedRun
 from ltgen_bench.runs.sampling import sample_to_file
 
@@ -31,6 +31,8 @@ RUNS = {
     "coral+cbdm": {"coral": {"weight": 1.0}},
     "cm+t2h": {},
     "ambient-contrastive": {"weight": 1.0},
+    "ddpm-cg": {},
+    "tiw-unconditional": {"balance": 0.5},  # with a classifier that has not learned yet
     "coral-without-weight": {"weight": 0.0},  # its head is never used
     "coral-triplets": {"weight": 1.0, "loss": "ProxyNCALoss"},  # a loss with weights of its own
 }
@@ -40,6 +42,14 @@ TRAINING = {"steps": 4, "batch_size": 32, "label_drop": 0.3}
 def comparison_run(title: str) -> ResolvedRun:
     name = title if title in METHOD_NAMES or "+" in title else title.split("-")[0]
     return tiny_run(name, method=RUNS[title], training=TRAINING)
+
+
+def noise_classifier(folder: Path) -> None:
+    """As `ddpm-cg` trains it, in a folder of its own."""
+    run = comparison_run("ddpm-cg")
+    fit_classifier(
+        run.spec, run.config, ClassifierConfig(), run.dataset.train(), FitContext(folder, torch.device("cpu"), 0)
+    )
 
 
 class Sometimes(CORAL):
@@ -99,6 +109,7 @@ def main(folder: Path) -> None:
     gather(folder, world.rank)
     for title in RUNS:
         make_trainer(comparison_run(title), folder / title).run()
+    noise_classifier(folder / "noise-classifier")
     # begun by one process, which stopped after two steps
     make_trainer(comparison_run("coral"), folder / "begun").run()
 

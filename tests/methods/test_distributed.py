@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from baselines_support import make_trainer, trained
-from distributed_worker import RUNS, comparison_run
+from distributed_worker import RUNS, comparison_run, noise_classifier
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import normalize
@@ -67,6 +67,17 @@ def test_two_halves_of_a_batch_equal_the_whole(title: str, two_processes: Path, 
             torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=2e-6, msg=lambda m, k=key: f"{k}: {m}")
     for key in (key for key in one if key.startswith("ema.") and learns(key)):
         torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-4)
+
+
+def test_two_processes_train_the_classifier_of_one(two_processes: Path, tmp_path: Path) -> None:
+    noise_classifier(tmp_path)
+    name = "classifier/training-state.safetensors"
+    one, two = (read_checkpoint(folder / name)[1] for folder in (tmp_path, two_processes / "noise-classifier"))
+    assert one.keys() == two.keys()
+    for key in one:
+        if key.endswith("/exp_avg"):
+            torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=2e-6, msg=lambda m, k=key: f"{k}: {m}")
+    assert (two_processes / "noise-classifier" / "classifier.safetensors").is_file()
 
 
 def test_gathered_rows_carry_their_gradient(two_processes: Path) -> None:
