@@ -76,8 +76,7 @@ class Folder(Dataset):
         mean_head: bool = False,
     ):
         cut = cut or Cut(seed=split_seed)
-        self._cache = data_root / ".cache" / "folder"
-        self._image_size, self._path = image_size, path
+        self._cache, self._image_size, self._path = data_root / ".cache" / "folder", image_size, path
         self.place = path.resolve()  # two folders may have the same name
         classes = scan(path)
         self._mean_head = mean_head
