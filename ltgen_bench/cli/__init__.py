@@ -22,6 +22,7 @@ from ltgen_bench.cli import (
     inspect,
     leaderboard,
     metrics,
+    recognize,
     run,
     submit,
     suite,
@@ -75,6 +76,7 @@ evaluate.add_commands(app)
 metrics.add_commands(app)
 compare.add_commands(app)
 crosscheck.add_commands(app)
+recognize.add_commands(app)
 factors.add_commands(app)
 inspect.add_commands(app)
 check_plugin.add_commands(app)

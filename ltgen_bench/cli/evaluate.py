@@ -106,7 +106,7 @@ def evaluate(
     labelled = resolved.config.labelled
     cache = options.data_root / ".cache" / "samples"
     measured = []
-    for number, files in enumerate(sets := _sets_of_samples(samples, shards)):
+    for number, files in enumerate(sets := sets_of_samples(samples, shards)):
         loaded = load_samples(files, resolved.dataset.class_names, cache, labelled=labelled)
         own = out if out is None or len(sets) == 1 else out / str(number)
         of = seed if len(sets) == 1 else (seed or 0) + number
@@ -119,7 +119,7 @@ def evaluate(
     _report(measured, options.as_json)
 
 
-def _sets_of_samples(samples: list[Path], shards: bool) -> list[list[Path]]:
+def sets_of_samples(samples: list[Path], shards: bool) -> list[list[Path]]:
     """The files of each set: several .npz are one a seed, unless they are shards; anything else is one set."""
     several = len(samples) > 1 and all(path.suffix == ".npz" for path in samples)
     return [[path] for path in samples] if several and not shards else [samples]

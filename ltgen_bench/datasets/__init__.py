@@ -19,6 +19,7 @@ from ltgen_bench.datasets.catalogue import (
     load_dataset,
     named_options,
 )
+from ltgen_bench.datasets.overlap import not_trained_on
 from ltgen_bench.datasets.verify import Check, verify_dataset
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "describe",
     "load_dataset",
     "named_options",
+    "not_trained_on",
     "verify_dataset",
 ]

@@ -1,0 +1,19 @@
+"""Recognition: what generated images are worth to a classifier of real ones (classification accuracy score)."""
+
+from ltgen_bench.evaluation.recognition.mixtures import Fill, Mixture, parse_fill
+from ltgen_bench.evaluation.recognition.recipes import RecognitionRecipe, recipe_names, recognition_recipe
+from ltgen_bench.evaluation.recognition.recognize import RecognitionSettings, RecognitionTask, recognize
+from ltgen_bench.evaluation.recognition.summary import summarise
+
+__all__ = [
+    "Fill",
+    "Mixture",
+    "RecognitionRecipe",
+    "RecognitionSettings",
+    "RecognitionTask",
+    "parse_fill",
+    "recipe_names",
+    "recognition_recipe",
+    "recognize",
+    "summarise",
+]

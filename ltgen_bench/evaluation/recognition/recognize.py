@@ -1,0 +1,206 @@
+"""Three kinds of training set, one recipe, real test images: is what was generated useful?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ltgen_bench.core.errors import DataError, SamplesError
+from ltgen_bench.core.progress import Progress
+from ltgen_bench.core.storage import read_json_object, sha256_arrays, sha256_json, write_json
+from ltgen_bench.datasets import Dataset, ImageSet, not_trained_on
+from ltgen_bench.evaluation.recognition.filtering import QUANTILE, kept_by
+from ltgen_bench.evaluation.recognition.mixtures import Fill, Mixture, even_counts, first_of_each_class
+from ltgen_bench.evaluation.recognition.recipes import RecognitionRecipe
+from ltgen_bench.evaluation.recognition.training import Classifier, accuracy_by_class
+from ltgen_bench.evaluation.samples import Samples
+
+REAL, ONLY_GENERATED, GENERATED_BALANCED, FILLED = "real", "generated", "generated-balanced", "filled"
+ARMS = {
+    REAL: "long-tailed real images only",
+    ONLY_GENERATED: "generated images only, as many as the real ones",
+    GENERATED_BALANCED: "generated images only, as many as a balanced set of the largest class",
+    FILLED: "real images, filled up with generated ones",
+}
+
+
+@dataclass(frozen=True)
+class RecognitionSettings:
+    """What is compared."""
+
+    recipe_name: str
+    recipe: RecognitionRecipe
+    fill: Fill = field(default_factory=Fill)
+    weight: float = 1.0  # of a generated image's loss among real ones
+    filtered: bool = False
+    seeds: tuple[int, ...] = (0, 1, 2)  # of the classifiers
+    show_best: bool = False  # also the best epoch by the test images, which is optimistic
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "recipe": self.recipe_name,
+            "fill": self.fill.words(),
+            "weight": self.weight,
+            "filter": f"own class most likely, and above the {QUANTILE:g} quantile of real images"
+            if self.filtered
+            else None,
+            "seeds": list(self.seeds),
+            "counted": "last epoch",
+        }
+
+
+@dataclass
+class RecognitionTask:
+    """A data set's real images and where results are kept; the same for every method that is compared on it."""
+
+    dataset: Dataset
+    settings: RecognitionSettings
+    cache: Path
+    device: torch.device
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        self.train = self.dataset.train()
+        test = not_trained_on(self.dataset.held_out(), self.train)
+        if test is None:
+            raise DataError(
+                f"data set {self.dataset.name} has no real images that nobody trained on, to test classifiers with"
+            )
+        self.test = test
+        self.counts = self.train.counts(self.dataset.class_count)
+        self._test_hash = sha256_arrays(images=test.images, labels=test.labels)
+
+    def result(self, mixture: Mixture, seed: int, title: str) -> dict[str, Any]:
+        """A classifier's accuracy by class, from the cache or by training it."""
+        key = self._key(mixture, seed)
+        path = self.cache / f"{key}.json"
+        found = read_json_object(path)
+        if found is None:
+            best: list[float | None] = []
+            classifier = self._classifier(mixture, seed, key, title)
+            watch = (
+                (lambda epoch: best.append(self.overall(self._tested(classifier.network))))
+                if self._shows_best
+                else None
+            )
+            network = classifier.train(watch)
+            self.progress.finish()
+            found = {"by_class": self._tested(network), "images": len(mixture), "steps": classifier.steps}
+            if watch is not None:
+                found["best_epoch"] = max(value for value in best if value is not None)
+            write_json(path, found)
+        return found
+
+    def network(self, mixture: Mixture, seed: int, title: str) -> nn.Module:
+        """A trained classifier itself."""
+        network = self._classifier(mixture, seed, self._key(mixture, seed), title).train()
+        self.progress.finish()
+        return network
+
+    def overall(self, by_class: list[float | None]) -> float:
+        """Top-1 over the test images as if every class had as many."""
+        return fmean(value for value in by_class if value is not None)
+
+    @property
+    def _shows_best(self) -> bool:
+        return self.settings.show_best
+
+    def _classifier(self, mixture: Mixture, seed: int, key: str, title: str) -> Classifier:
+        steps = self.settings.recipe.steps(len(self.train))
+        self.progress.start(title, steps, "steps")
+        return Classifier(
+            self.settings.recipe,
+            mixture,
+            self.dataset.class_count,
+            len(self.train),
+            self.dataset.horizontal_flip,
+            seed,
+            self.device,
+            self.cache / f"{key}.safetensors",
+            self.progress.update,
+        )
+
+    def _tested(self, network: nn.Module) -> list[float | None]:
+        return accuracy_by_class(network, self.test, self.dataset.class_count, self.device)
+
+    def _key(self, mixture: Mixture, seed: int) -> str:
+        return sha256_json(
+            {
+                "mixture": mixture.sha256(),
+                "recipe": self.settings.recipe.model_dump(mode="json"),
+                "real_images": len(self.train),
+                "flip": self.dataset.horizontal_flip,
+                "seed": seed,
+                "test": self._test_hash,
+                "best": self._shows_best,
+            }
+        )[:24]
+
+
+def recognize(task: RecognitionTask, samples: Samples) -> dict[str, Any]:
+    """The results of one set of samples, as JSON values: every arm and seed, and what each was trained on.
+
+    Raises SamplesError for unlabelled samples.
+    """
+    if samples.labels is None:
+        raise SamplesError("recognition trains a classifier on the samples' labels, and these have none")
+    generated = ImageSet(samples.images, samples.labels)
+    rows: list[dict[str, Any]] = []
+    missing: dict[str, int] = {}
+    for seed in task.settings.seeds:
+        for arm, make in _arms(task, generated, missing):
+            mixture = make(seed)
+            result = task.result(mixture, seed, f"{arm}, classifier {seed}")
+            rows.append({"arm": arm, "seed": seed, **_numbers(task, result["by_class"]), **result})
+    return {
+        "dataset": task.dataset.name,
+        "settings": task.settings.to_dict(),
+        "test_images": len(task.test),
+        "real_images": len(task.train),
+        "samples_sha256": samples.sha256(),
+        "missing": missing,
+        "rows": rows,
+    }
+
+
+def _arms(
+    task: RecognitionTask, generated: ImageSet, missing: dict[str, int]
+) -> Iterator[tuple[str, Callable[[int], Mixture]]]:
+    classes, top = task.dataset.class_count, int(task.counts.max())
+
+    def only(arm: str, total: int) -> Callable[[int], Mixture]:
+        chosen, lacking = first_of_each_class(generated, even_counts(total, classes))
+        missing[arm] = int(lacking.sum())
+        return lambda seed: Mixture.of(None, chosen)
+
+    def filled(seed: int) -> Mixture:
+        usable = generated
+        if task.settings.filtered:
+            judge = task.network(Mixture.of(task.train, None), seed, f"filter, classifier {seed}")
+            kept = kept_by(judge, generated, task.train, task.device)
+            usable = ImageSet(generated.images[kept], generated.labels[kept])
+        chosen, lacking = first_of_each_class(usable, task.settings.fill.wanted(task.counts))
+        missing[FILLED] = max(missing.get(FILLED, 0), int(lacking.sum()))
+        return Mixture.of(task.train, chosen, task.settings.weight)
+
+    yield REAL, lambda seed: Mixture.of(task.train, None)
+    yield ONLY_GENERATED, only(ONLY_GENERATED, len(task.train))
+    yield GENERATED_BALANCED, only(GENERATED_BALANCED, classes * top)
+    yield FILLED, filled
+
+
+def _numbers(task: RecognitionTask, by_class: list[float | None]) -> dict[str, float | None]:
+    """Top-1 over classes, and over those of each group."""
+    found: dict[str, float | None] = {"all": task.overall(by_class)}
+    for group, members in task.dataset.groups.as_dict().items():
+        values = [value for label in members if (value := by_class[label]) is not None]
+        found[str(group)] = float(np.mean(values)) if values else None
+    return found
