@@ -122,7 +122,7 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
     sets, single = np.zeros((2, len(real)), dtype=np.int64)  # a hash of which they are; one of them
     keys = np.random.default_rng(0).integers(2**62, size=len(fake), dtype=np.int64)  # sums of them wrap round
     with exact_float32():
-        for rows, columns, distances in _pairs_by_tiles(real.points, fake.points, real_radii, fake_radii, device):
+        for rows, columns, distances in pairs_by_tiles(real.points, fake.points, real_radii, fake_radii, device):
             in_real = distances <= real_radii[rows]
             in_fake = distances <= fake_radii[columns]
             np.add.at(balls, columns[in_real], real.weights[rows[in_real]])
@@ -151,10 +151,14 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
 _Pairs = tuple[IntArray, IntArray, Float64Array]
 
 
-def _pairs_by_tiles(
+def pairs_by_tiles(
     x_points: FloatArray, y_points: FloatArray, x_radii: Float64Array, y_radii: Float64Array, device: str
 ) -> Iterator[_Pairs]:
-    """`_close_pairs` of every tile, from bfloat16 products where they decide most."""
+    """The pairs of x and y points within one of their squared radii, tile by tile: rows, columns, squared distances.
+
+    A distance is exact wherever the comparison with either radius could depend on it, and else on the right side.
+    bfloat16 products are used where they decide most.
+    """
     frame = Frame.around(x_points, y_points)
     coarse = coarse_pays(x_points, y_points, device)
     x, y = (
