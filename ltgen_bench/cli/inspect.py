@@ -21,16 +21,28 @@ def add_commands(app: typer.Typer) -> None:
     app.command("schema")(schema)
 
 
-@offers("kind verbose plugins as_json debug")
+@offers("kind verbose compare plugins as_json debug")
 def list_things(
     options: Options,
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Of methods also: what they need, and how faithful they can be.")
     ] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Of two protocols: every setting in which they differ.", metavar="A B", show_default=False),
+    ] = None,
 ) -> None:
-    """List methods, data sets, feature extractors, protocols or configuration keys, with one line about each."""
+    """List methods, data sets, feature extractors, protocols or configuration keys, with one line about each.
+
+    Example: ltgen-bench list protocols --compare cm-50k-ddim50.v1 cifar-50k.v2
+    """
     options.load_plugins()
+    if compare is not None:
+        if kind != "protocols":
+            raise ConfigError("--compare is for protocols: ltgen-bench list protocols --compare A B")
+        _compare_protocols(*compare, options.as_json)
+        return
     if verbose and kind != "methods":
         raise ConfigError("--verbose is for methods: ltgen-bench list methods --verbose")
     makers = {"datasets": _datasets, "features": _features, "protocols": _protocols, "keys": _keys}
@@ -103,6 +115,28 @@ def _protocols() -> list[dict[str, Any]]:
         }
         for protocol in PROTOCOLS.values()
     ]
+
+
+def _compare_protocols(first: str, second: str, as_json: bool) -> None:
+    from ltgen_bench.core.protocol import get_protocol
+
+    one, two = get_protocol(first), get_protocol(second)
+    differences = one.differences(two)
+    texts = {each.name: {key: getattr(each, key) for key in ("source", "not_reproduced")} for each in (one, two)}
+    if as_json:
+        changed = {key: list(pair) for key, pair in differences.items()}
+        print_json({"protocols": [first, second], "differences": changed, "texts": texts})
+        return
+    from rich.table import Table
+
+    table = Table()
+    for column in ("setting", first, second):
+        table.add_column(column, overflow="fold")
+    for key, pair in differences.items():
+        table.add_row(key, *("-" if value is None else str(value) for value in pair))
+    lines = [f"{name}: {text}" for name, found in texts.items() for text in found.values() if text]
+    same = ["the same in every setting but the name"] if not differences else [table]
+    print_tables([*same, *lines])
 
 
 def _keys() -> list[dict[str, Any]]:

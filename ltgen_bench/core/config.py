@@ -244,8 +244,11 @@ class SamplingConfig(Section):
         return self.guidance is Guidance.CLASSIFIER
 
     def departs_from(self, protocol: Protocol) -> bool:
-        """Whether images are drawn otherwise than `protocol` fixes it; guidance is the method's own choice."""
+        """Whether images are drawn otherwise than `protocol` fixes it; guidance may be the method's own choice."""
         fixed = (protocol.sampler, protocol.sampler_steps, protocol.clip_x0)
+        scale = protocol.fixed_guidance
+        if scale is not None and self.labelled and self.guidance_scale not in (None, scale):
+            return True
         return (self.sampler, self.steps, self.clip_x0) != fixed or bool(self.eta) or self.weights != ModelWeights.EMA
 
     @property

@@ -18,6 +18,7 @@ from ltgen_bench.core.storage import sha256_json
 _Count = Annotated[int, Field(gt=0, le=10_000_000)]
 
 
+_TEXTS = ("summary", "source", "not_reproduced")  # change nothing that is computed
 _CUSTOM = "+custom"  # behind the name of a protocol with other settings than the published ones
 
 
@@ -30,6 +31,10 @@ class Protocol(BaseModel):
     """Its published name; with other settings than the published ones `+custom` stands behind it."""
     summary: str = Field("", max_length=500)
     """What it is for, in a line."""
+    source: Annotated[str, Field(max_length=500)] | None = None
+    """Where its settings are from: a paper and its code."""
+    not_reproduced: Annotated[str, Field(max_length=500)] | None = None
+    """What that code does besides, which is left out here."""
     training_images: Annotated[int, Field(gt=0)] | None = None
     """Images that training sees; null: the number of the method's recipe, as the papers do."""
     samples: _Count = 50_000
@@ -45,6 +50,8 @@ class Protocol(BaseModel):
     guidance_grid: Annotated[tuple[float, ...], Field(min_length=1, max_length=100)] | None = None
     """Scales of guidance that are tried on samples of their own, of which the one nearest to the reference is taken;
     null: a method's own."""
+    fixed_guidance: Annotated[float, Field(ge=0, le=100)] | None = None
+    """The scale of guidance that every method is sampled at; null: a method's own, or one of the grid."""
     guidance_fine_step: Annotated[float, Field(gt=0)] | None = None
     """Then the best one plus and minus this is tried, within the grid."""
     guidance_samples: _Count | None = None
@@ -94,6 +101,8 @@ class Protocol(BaseModel):
 
     @model_validator(mode="after")
     def _selection_is_whole(self) -> Protocol:
+        if self.fixed_guidance is not None and self.guidance_grid is not None:
+            raise ValueError("fixed_guidance and guidance_grid exclude each other")
         if (self.guidance_grid is None) != (self.guidance_samples is None):
             raise ValueError("guidance_grid and guidance_samples belong together")
         if self.guidance_grid is not None:
@@ -113,8 +122,14 @@ class Protocol(BaseModel):
         return self.customised(guidance_grid=None, guidance_fine_step=None, guidance_samples=None)
 
     def hash(self) -> str:
-        """Sha256 over every field but the summary, 16 hexadecimal digits; a field that is None says nothing."""
-        return sha256_json(self.model_dump(mode="json", exclude={"summary"}, exclude_none=True))[:16]
+        """Sha256 over every field but the texts, 16 hexadecimal digits; a field that is None says nothing."""
+        return sha256_json(self.model_dump(mode="json", exclude=set(_TEXTS), exclude_none=True))[:16]
+
+    def differences(self, other: Protocol) -> dict[str, tuple[Any, Any]]:
+        """Every field but name and texts in which two protocols differ: its values here and there."""
+        own, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        keys = [key for key in own if key not in ("name", *_TEXTS) and own[key] != theirs[key]]
+        return {key: (own[key], theirs[key]) for key in keys}
 
     def extractors(self) -> tuple[str, ...]:
         """The names of the feature extractors it uses, each once."""
@@ -203,6 +218,67 @@ _OFFLINE = Protocol(
     manifold_extractor="efficientnet-lite0",
 )
 
+_NO_OP = "Its DDIM visits t = 990, 980, ... 0, and the last step changes nothing; here every step counts (trailing)."
+
+
+def _of_paper(name: str, summary: str, source: str, not_reproduced: str, **settings: Any) -> Protocol:
+    """What a paper's code computes, in InceptionV3 throughout, so that its numbers can be made again."""
+    return Protocol(
+        name=name,
+        summary=summary,
+        source=source,
+        not_reproduced=not_reproduced,
+        **{"manifold_extractor": "inception-v3-fid", "neighbours": 5, **settings},
+    )
+
+
+_PAPERS = (
+    _of_paper(
+        "coral-50k-ddpm1000.v1",
+        "CORAL: 50,000 samples, 1,000 ancestral steps, recall in VGG16 with k = 3.",
+        "Rodriguez et al. 2025, text; code SankarLab/coral-lt-diffusion 62c9dfa. Guidance by method and set.",
+        "Its code computes recall with k = 5 in InceptionV3, its text says VGG16 and k = 3, which is done here. "
+        "Samples are compared as floats there, as 8-bit images here.",
+        manifold_extractor="vgg16-fc2",
+        neighbours=3,
+    ),
+    _of_paper(
+        "cbdm-50k-ddpm1000.v1",
+        "CBDM: 50,000 samples, 1,000 ancestral steps, recall in InceptionV3 with k = 5.",
+        "Qin et al. 2023, code 94e201e. Guidance by method: README .8 (DDPM), 1.6 (CBDM), 1.4 (ADA), 2.0 (fine-tuned).",
+        "Samples are compared as floats there, as 8-bit images here; its README's scales are not those of its tables.",
+    ),
+    _of_paper(
+        "t2h-50k-ddim100.v1",
+        "T2H: 50,000 samples, DDIM of 100 steps, guidance 1.5.",
+        "Zhang et al. 2024, code ced1843; it reports FID and IS; guidance 1.5 in its README (the flag has 2).",
+        f"{_NO_OP} Its generation script leaves dropout on.",
+        sampler=SamplerName.DDIM,
+        sampler_steps=100,
+        fixed_guidance=1.5,
+    ),
+    _of_paper(
+        "cm-50k-ddim50.v1",
+        "CM: 50,000 samples, equally many a class, DDIM of 50 steps, guidance 1.5, recall in InceptionV3 with k = 5.",
+        "Hong et al. 2026, code as vendored at 04262d7; splits are thirds of the classes, with 20,000 samples each.",
+        f"{_NO_OP} Its two repeats permute the same samples, so that their deviation is none.",
+        label_policy="equal",
+        sampler=SamplerName.DDIM,
+        sampler_steps=50,
+        fixed_guidance=1.5,
+    ),
+    _of_paper(
+        "ccua-10k-ddim100.v1",
+        "CCUA, U-Net: 10,000 samples, DDIM of 100 steps, recall in InceptionV3 with k = 3.",
+        "arXiv 2507.09052, code baff9de, eval.sh; guidance searched for every method (1.5 as the flag's default).",
+        f"{_NO_OP} Samples are cut to 8 bits by truncation there, rounded here; its tail leaves out two classes.",
+        samples=10_000,
+        sampler=SamplerName.DDIM,
+        sampler_steps=100,
+        neighbours=3,
+    ),
+)
+
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -252,6 +328,7 @@ PROTOCOLS: dict[str, Protocol] = {
             sampler_steps=25,
             kid_subset_size=500,
         ),
+        *_PAPERS,
     )
 }
 
@@ -266,7 +343,7 @@ def get_protocol(name: str) -> Protocol:
 def resolve_protocol(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fill `values` (a name and overrides) from the published protocol; any difference adds `+custom` to the name."""
     published = get_protocol(_published_name(str(values["name"])))
-    own = {"name": published.name, "summary": published.summary}
+    own = {"name": published.name, **{key: getattr(published, key) for key in _TEXTS}}
     # JSON and TOML have lists where a protocol has tuples: a run's own config.toml is no other protocol
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     merged = {**published.model_dump(), **given, **own}

@@ -203,6 +203,8 @@ def _with_scale(config: RunConfig, user: Mapping[str, Any], is_diffusion: bool) 
         )
         return config, (note,)
     scale: float | None = sampling.guidance_scale or 0.0
+    if protocol.fixed_guidance is not None and given is None and possible:
+        scale = protocol.fixed_guidance
     if protocol.selects_guidance and given is None:  # a recipe's scale is that of its paper
         scale = None if possible else 0.0
     return config.model_copy(update={"sampling": sampling.model_copy(update={"guidance_scale": scale})}), ()
@@ -219,10 +221,11 @@ def _with_sampler(config: RunConfig, user: Mapping[str, Any], is_diffusion: bool
     config = config.model_copy(update={"sampling": sampling})
     if not (is_diffusion and sampling.departs_from(protocol)):
         return config, ()
-    custom = protocol.customised(sampler=sampler, sampler_steps=steps, clip_x0=clip)
+    custom = protocol.customised(sampler=sampler, sampler_steps=steps, clip_x0=clip, fixed_guidance=None)
+    scale = "" if protocol.fixed_guidance is None else f", guidance {protocol.fixed_guidance:g}"
     note = (
         f"the sampler is not the one that protocol {protocol.name} fixes ({protocol.sampler}, "
-        f"{protocol.sampler_steps} steps, clip_x0 {str(protocol.clip_x0).lower()}): the run is recorded as "
+        f"{protocol.sampler_steps} steps, clip_x0 {str(protocol.clip_x0).lower()}{scale}): the run is recorded as "
         f"{custom.name} and enters no shared table"
     )
     return config.model_copy(update={"protocol": custom}), (note,)

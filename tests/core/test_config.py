@@ -152,20 +152,59 @@ def test_a_configuration_that_was_written_is_the_same_protocol_when_it_is_read(n
 
 
 PINNED_PROTOCOLS = {
+    "cbdm-50k-ddpm1000.v1": "c2a9c16615dd22f4",
+    "ccua-10k-ddim100.v1": "6ce695b52526cc99",
     "cifar-50k-fixed-budget.v1": "12e100dcefb9b999",
     "cifar-50k.v1": "17038637685c686f",
     "cifar-50k.v2": "52a1e556ba5281f5",
+    "cm-50k-ddim50.v1": "c76c1f3b0e2b6d55",
+    "coral-50k-ddpm1000.v1": "39c28fb929e7153a",
     "digits-1k-fixed-budget.v1": "d0992d41d9e01bd5",
     "digits-1k.v1": "2bcc4a9eae1a8aa6",
     "digits-1k.v2": "577a1ca81c661bb9",
-    "images-50k.v1": "abe45dc86a3da8ff",
-    "images-50k.v2": "ecb1ad8de9545963",
     "imagenet-lt-50k.v1": "d8982aa39af50761",
     "imagenet-lt-50k.v2": "1aa0ea6323747e48",
-    "offline-1k.v2": "01ed2a5ec00a8c38",
+    "images-50k.v1": "abe45dc86a3da8ff",
+    "images-50k.v2": "ecb1ad8de9545963",
     "offline-10k.v1": "ca8f6100f71c7771",
     "offline-10k.v2": "9d0f5a43f53bbd22",
+    "offline-1k.v2": "01ed2a5ec00a8c38",
+    "t2h-50k-ddim100.v1": "60ce909da4f0ea03",
 }
+
+
+def test_a_protocol_of_a_paper_can_fix_the_scale_of_guidance() -> None:
+    def run(**layers: object):
+        return resolve({"dataset": "cifar10lt", "protocol": "cm-50k-ddim50.v1", "method": "ddpm", **layers}, ROOT)
+
+    plain = run()
+    assert plain.config.sampling.guidance_scale == 1.5  # not the recipe's .8
+    assert plain.config.protocol == PROTOCOLS["cm-50k-ddim50.v1"]
+    assert run(sampling={"guidance_scale": 1.5}).config.protocol == plain.config.protocol
+    own = run(sampling={"guidance_scale": 1.0})
+    assert own.config.protocol.is_custom
+    assert "guidance 1.5" in " ".join(own.notes)
+    unlabelled = run(method="h2t").config
+    assert (unlabelled.sampling.guidance_scale, unlabelled.protocol.is_custom) == (0.0, False)
+    with pytest.raises(ValueError, match="exclude each other"):
+        Protocol(name="x", fixed_guidance=1.0, guidance_grid=(0.0,), guidance_samples=10)
+
+
+def test_protocols_are_compared_by_what_they_compute(cli) -> None:
+    same = PROTOCOLS["coral-50k-ddpm1000.v1"].differences(PROTOCOLS["cifar-50k.v1"])
+    assert same == {}
+    code, out, err = cli("list", "protocols", "--compare", "cm-50k-ddim50.v1", "cbdm-50k-ddpm1000.v1", "--json")
+    assert code == 0, err
+    assert json.loads(out)["differences"] == {
+        "label_policy": ["equal", "uniform"],
+        "sampler": ["ddim", "ddpm"],
+        "sampler_steps": [50, 1000],
+        "fixed_guidance": [1.5, None],
+    }
+    assert "visits t = 990" in json.loads(out)["texts"]["cm-50k-ddim50.v1"]["not_reproduced"]
+    assert cli("list", "protocols", "--compare", "cm-50k-ddim50.v1", "cbdm-50k-ddpm1000.v1")[0] == 0
+    assert "--compare is for protocols" in cli("list", "methods", "--compare", "a", "b")[2]
+    assert "did you mean 'cifar-50k.v2'" in cli("list", "protocols", "--compare", "cifar-50k.v1", "cifar-50k.v9")[2]
 
 
 def test_a_fixed_budget_gives_every_method_the_same_images() -> None:
