@@ -218,6 +218,20 @@ _OFFLINE = Protocol(
     manifold_extractor="efficientnet-lite0",
 )
 
+
+def _in_dinov2(base: Protocol) -> Protocol:
+    """`base` in DINOv2's features for everything: FD-DINOv2 as dgm-eval and edm2 publish it."""
+    return base.model_copy(
+        update={
+            "name": f"{base.name.removesuffix('.v1')}-dinov2.v1",
+            "summary": f"{base.name} in DINOv2 ViT-L/14: FD-DINOv2, and precision and recall with k = 5 (dgm-eval).",
+            "extractor": "dinov2-vit-l-14",
+            "manifold_extractor": "dinov2-vit-l-14",
+            "neighbours": 5,
+        }
+    )
+
+
 _NO_OP = "Its DDIM visits t = 990, 980, ... 0, and the last step changes nothing; here every step counts (trailing)."
 
 
@@ -329,6 +343,7 @@ PROTOCOLS: dict[str, Protocol] = {
             kid_subset_size=500,
         ),
         *_PAPERS,
+        *(_in_dinov2(base) for base in (_CIFAR, _IMAGES)),
     )
 }
 

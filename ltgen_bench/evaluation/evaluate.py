@@ -325,7 +325,7 @@ def _authenticity(
 
 
 _FEW_OF_A_CLASS = 50
-_FURTHER = ("efficientnet-lite0", "dinov2-vit-b-14")
+_FURTHER = ("efficientnet-lite0", "dinov2-vit-b-14", "dinov2-vit-l-14")
 _FEWEST_PIXELS = 32  # a side: networks for photographs have nothing to say of less
 _LESS_MEMORY = "try a smaller --set execution.evaluation_batch_size"
 _CLASS_MIX = (

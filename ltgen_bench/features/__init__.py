@@ -9,7 +9,8 @@
 | `efficientnet-lite0` | 1280 | a package from the registry, extra `[offline]` |
 | `inception-v3-fid` | 2048 | download; the only one whose distance is called FID |
 | `vgg16-fc2` | 4096 | download; improved precision and recall |
-| `dinov2-vit-b-14` | 768 | download; FD-DINOv2 |
+| `dinov2-vit-l-14` | 1024 | download; FD-DINOv2 as papers report it |
+| `dinov2-vit-b-14` | 768 | download; torch-fidelity's smaller one |
 
 `precision="bf16"` computes the network in bfloat16. Measured with EfficientNet-Lite0 on 2,000 CIFAR-10 test images
 (JPEG copies), one thread: 4 times as many images a second; features move by 6 % of their norm, the distance between

@@ -41,6 +41,7 @@ EXTRACTORS: Registry[type[Extractor]] = Registry(
         "inception-v3-fid": "ltgen_bench.features.networks.inception:InceptionV3Extractor",
         "vgg16-fc2": "ltgen_bench.features.networks.vgg16:VGG16Extractor",
         "dinov2-vit-b-14": "ltgen_bench.features.networks.dinov2:DINOv2Extractor",
+        "dinov2-vit-l-14": "ltgen_bench.features.networks.dinov2:DINOv2LargeExtractor",
     },
     check_extractor_class,
 )

@@ -112,6 +112,18 @@ _BUILTIN = (
         size=346_378_731,
         environment_variable="LTGEN_BENCH_DINOV2_WEIGHTS",
     ),
+    ExtractorInfo(
+        name="dinov2-vit-l-14",
+        title="DINOv2 ViT-L/14 (no registers), normalised class token at 224 px: FD-DINOv2 as published",
+        dim=1024,
+        classes=None,
+        licence="Apache-2.0",
+        source="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+        file_name="dinov2_vitl14_pretrain.pth",
+        sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+        size=1_217_586_395,
+        environment_variable="LTGEN_BENCH_DINOV2_L_WEIGHTS",
+    ),
 )
 
 BUILTIN: dict[str, ExtractorInfo] = {info.name: info for info in _BUILTIN}

@@ -154,6 +154,7 @@ def test_a_configuration_that_was_written_is_the_same_protocol_when_it_is_read(n
 PINNED_PROTOCOLS = {
     "cbdm-50k-ddpm1000.v1": "c2a9c16615dd22f4",
     "ccua-10k-ddim100.v1": "6ce695b52526cc99",
+    "cifar-50k-dinov2.v1": "172fed36bababaab",
     "cifar-50k-fixed-budget.v1": "12e100dcefb9b999",
     "cifar-50k.v1": "17038637685c686f",
     "cifar-50k.v2": "52a1e556ba5281f5",
@@ -164,6 +165,7 @@ PINNED_PROTOCOLS = {
     "digits-1k.v2": "577a1ca81c661bb9",
     "imagenet-lt-50k.v1": "d8982aa39af50761",
     "imagenet-lt-50k.v2": "1aa0ea6323747e48",
+    "images-50k-dinov2.v1": "e38ad526bd39dcda",
     "images-50k.v1": "abe45dc86a3da8ff",
     "images-50k.v2": "ecb1ad8de9545963",
     "offline-10k.v1": "ca8f6100f71c7771",

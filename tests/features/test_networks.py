@@ -15,7 +15,12 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from ltgen_bench.core.errors import CheckpointError
 from ltgen_bench.core.storage import sha256_file
 from ltgen_bench.features import extract_features, extractor_info, load_extractor
-from ltgen_bench.features.networks.dinov2 import DINOv2Extractor, VisionTransformer, position_table
+from ltgen_bench.features.networks.dinov2 import (
+    DINOv2Extractor,
+    DINOv2LargeExtractor,
+    VisionTransformer,
+    position_table,
+)
 from ltgen_bench.features.networks.efficientnet import EfficientNetLite0Extractor
 from ltgen_bench.features.networks.inception import InceptionV3Extractor
 from ltgen_bench.features.networks.resize import Resize, antialias_matrix, tensorflow_matrix
@@ -219,6 +224,46 @@ def test_the_position_table_is_scaled_by_cubic_convolution_with_the_published_of
     grid = table[0, 1:].numpy().reshape(37, 37, 2)
     wanted = np.einsum("ia,jb,abd->ijd", weights, weights, grid).reshape(256, 2)
     np.testing.assert_allclose(ours[0, 1:].numpy(), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [8, 32, 64, 96, 224, 301])
+def test_pillows_bicubic_filter_is_pillows_to_the_bit(size):
+    images = some_images(n=3, size=size)
+    images[0, :, :, size // 2 :] = 255  # edges, where a cubic filter leaves the range
+    images[0, :, :, : size // 2] = 0
+    ours = Resize("pillow-bicubic", 224, CPU)(torch.from_numpy(images).float()).numpy()
+    for image, own in zip(images, ours, strict=True):
+        peer = Image.fromarray(image.transpose(1, 2, 0)).resize((224, 224), Image.Resampling.BICUBIC)
+        assert (own == np.asarray(peer).transpose(2, 0, 1)).all()
+
+
+def test_the_published_dinov2_is_the_large_one_without_registers():
+    with torch.device("meta"):
+        network = VisionTransformer(**DINOv2LargeExtractor.shape)
+    state = network.state_dict()
+    assert sum(value.numel() for value in state.values()) == 304_368_640
+    assert "blocks.23.ls2.gamma" in state
+    assert state["pos_embed"].shape == (1, 1 + 37**2, 1024)
+    assert not any("register" in name for name in state)
+
+
+def test_the_large_dinov2_sees_what_dgm_eval_shows_it(monkeypatch):
+    small = {"depth": 2, "dim": 24, "heads": 3}
+    monkeypatch.setattr(DINOv2LargeExtractor, "shape", small)
+    monkeypatch.setattr(DINOv2LargeExtractor, "dim", 24)
+    network = random_weights_(VisionTransformer(**small))
+    extractor = DINOv2LargeExtractor(network.state_dict(), weights_sha256=NO_HASH)
+    images = some_images(n=2, size=40)
+    steps = torchvision.transforms.Compose(
+        [
+            torchvision.transforms.Resize((224, 224), torchvision.transforms.InterpolationMode.BICUBIC),
+            torchvision.transforms.ToTensor(),
+            torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    shown = torch.stack([steps(Image.fromarray(image.transpose(1, 2, 0))) for image in images])
+    wanted = network(shown, position_table(network.pos_embed.detach(), 16)).detach()
+    assert relative_error(extractor(torch.from_numpy(images)).features, wanted) < 1e-5
 
 
 @pytest.mark.slow

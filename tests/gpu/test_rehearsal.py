@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from ltgen_bench.core.choices import SamplerName
 from ltgen_bench.diffusion import SAMPLERS, ExponentialMovingAverage, noise_model
 from ltgen_bench.features import Extractor, load_extractor
-from ltgen_bench.features.networks.dinov2 import DINOv2Extractor, VisionTransformer
+from ltgen_bench.features.networks.dinov2 import DINOv2Extractor, DINOv2LargeExtractor, VisionTransformer
 from ltgen_bench.features.networks.inception import InceptionV3Extractor
 from ltgen_bench.methods import METHODS, NO_LABEL, DiffusionBatch, DiffusionMethod
 from ltgen_bench.methods.finiteness import Finiteness
@@ -167,6 +167,9 @@ def networks() -> dict[str, Extractor]:
         "efficientnet-lite0": load_extractor("efficientnet-lite0", weights_root=Path("unused")),
         "inception-v3-fid": InceptionV3Extractor(made_up_inception().state_dict(), **made_up),
         "dinov2-vit-b-14": DINOv2Extractor(VisionTransformer().state_dict(), **made_up),
+        "dinov2-vit-l-14": DINOv2LargeExtractor(
+            VisionTransformer(**DINOv2LargeExtractor.shape).state_dict(), **made_up
+        ),
     }
 
 
@@ -183,7 +186,9 @@ def carry(mode: FakeTensorMode, owner: object) -> None:
             carry(mode, value)
 
 
-@pytest.mark.parametrize("name", ["digits-cnn", "efficientnet-lite0", "inception-v3-fid", "dinov2-vit-b-14"])
+@pytest.mark.parametrize(
+    "name", ["digits-cnn", "efficientnet-lite0", "inception-v3-fid", "dinov2-vit-b-14", "dinov2-vit-l-14"]
+)
 def test_extraction_stays_on_the_device_and_reads_nothing_back(name: str) -> None:
     extractor = networks()[name]
     size = extractor.image_size or 32

@@ -1,13 +1,18 @@
-"""DINOv2 ViT-B/14: features learned without labels, for FD-DINOv2.
+"""DINOv2 ViT-L/14 and ViT-B/14: features learned without labels, for FD-DINOv2.
 
 Stein et al. 2023 (arXiv:2306.04675) find distances in these features closer to human judgement than FID. The network is
 Oquab et al. 2023 (arXiv:2304.07193): a vision transformer (arXiv:2010.11929) with LayerScale (arXiv:2103.17239). It is
 defined here, because the usual way, torch.hub, downloads and runs code; the weights file and its names are the
-published ones. Preprocessing is torch-fidelity's for `dinov2-vit-b-14`: a TensorFlow-style resize to 224 x 224 and
-ImageNet's mean and deviation. dgm-eval resizes with another filter and uses ViT-L/14: its numbers differ.
+published ones.
+
+`dinov2-vit-l-14` is what papers call FD-DINOv2: that of dgm-eval (74c79f7) and of edm2 in its mode `pil` (4bf8162),
+with Pillow's bicubic resize to 224 x 224, 8-bit images, and ImageNet's mean and deviation. `dinov2-vit-b-14` is
+torch-fidelity's: a smaller network after a TensorFlow-style resize. Their numbers do not compare.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -132,18 +137,33 @@ class DINOv2Extractor(StateExtractor):
     compute_batch_cpu = 16
     compute_batch_gpu = 128
 
+    shape: ClassVar[dict[str, int]] = {"depth": DEPTH, "dim": DIM, "heads": HEADS}
+    resize = "tensorflow"
+
     def build(self, state: State) -> None:
         """The transformer, and its table of positions at our number of patches."""
         with torch.device("meta"):
-            network = VisionTransformer()
+            network = VisionTransformer(**self.shape)
         network.load_state_dict(state, assign=True)
         positions = position_table(network.pos_embed.detach(), _INPUT_SIZE // PATCH)
         self._positions = positions.to(device=self.device, dtype=self._dtype)
         self._network = network.requires_grad_(False).eval().to(device=self.device, dtype=self._dtype)
-        self._resize = Resize("tensorflow", _INPUT_SIZE, self.device)
+        self._resize = Resize(self.resize, _INPUT_SIZE, self.device)
         self._normalise = Normalise(self.device)
 
     def compute(self, images: torch.Tensor) -> ExtractorOutput:
-        """Features (B, 768) of uint8 images (B, 1 or 3, H, W)."""
+        """Features (B, D) of uint8 images (B, 1 or 3, H, W)."""
         x = self._normalise(as_rgb(self._resize(images.float()))).to(self._dtype)
         return ExtractorOutput(self._network(x, self._positions).float(), None)
+
+
+class DINOv2LargeExtractor(DINOv2Extractor):
+    """1,024 features, no logits."""
+
+    name = "dinov2-vit-l-14"
+    info = BUILTIN[name]
+    dim = info.dim
+    compute_batch_cpu = 8
+    compute_batch_gpu = 64
+    shape: ClassVar[dict[str, int]] = {"depth": 24, "dim": 1024, "heads": 16}
+    resize = "pillow-bicubic"
