@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	$(BIN)/ltgen-bench run
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 reproduce: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 LTGEN_BENCH_REPRODUCE=1 $(BIN)/python -m pytest tests/test_reproducing.py

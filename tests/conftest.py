@@ -36,6 +36,22 @@ QUICK_OPTIONS = [f"--set={section}.{key}={value}" for section, values in QUICK.i
 PLAIN_OPTIONS = [option for option in QUICK_OPTIONS if option.startswith(("--set=protocol.", "--set=execution."))]
 
 
+# Files with tests that take long come first: no process ends with one of them while the others have nothing left.
+LONG = (
+    "test_suites.py",
+    "test_processes.py",
+    "test_examples.py",
+    "test_check_plugin.py",
+    "test_kill_and_resume.py",
+    "test_ladder.py",
+    "test_reference_rows.py",
+    "test_crosscheck.py",
+    "test_record.py",
+    "test_distributed.py",
+    "test_analysis.py",
+)
+
+
 Cli = Callable[..., tuple[int, str, str]]
 
 
@@ -75,6 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")
     no_data = pytest.mark.skip(reason="needs the folder with data/ and paper/ that LTGEN_BENCH_SHARED names")
     for item in items:
