@@ -3,7 +3,7 @@
 `leaderboards/evidence/<data set>/<submission>/` holds `<seed>.npz`, the samples, and `<seed>.weights.npz`, the weights
 rounded to `KEPT_BITS` binary digits and packed: the bytes of float32 numbers by significance, of which the first ones
 are much alike and the last ones 0. That is two fifths of the file. Rounded weights draw the samples up to a grey level
-here and there (a row's root mean square below .5 of 255, `tests/statistics/redrawing.md`); `verify --model` has drawn
+here and there (a row's root mean square below .9 of 255, `tests/statistics/redrawing.md`); `verify --model` has drawn
 them from the exact ones.
 """
 
