@@ -40,7 +40,6 @@ PLAIN_OPTIONS = [option for option in QUICK_OPTIONS if option.startswith(("--set
 LONG = (
     "test_suites.py",
     "test_processes.py",
-    "test_examples.py",
     "test_check_plugin.py",
     "test_kill_and_resume.py",
     "test_ladder.py",

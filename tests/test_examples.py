@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,7 @@ from nbclient import NotebookClient
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "first_steps.ipynb"
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("LTGEN_BENCH_REPRODUCE"), reason="a minute: make reproduce, which CI runs")
 @pytest.mark.filterwarnings("default")  # of the notebook machinery, which is not ours
 def test_the_notebook_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
