@@ -51,7 +51,7 @@ class CM(DDPM):
     """
 
     title = "CM"
-    fidelity = "parity with released code"
+    fidelity = "from the paper"  # the released code is `cm+t2h`
     paper = "Hong et al., Capacity Manipulation (ImbDiff-CM), ICLR 2026"
     Config: ClassVar[type[MethodConfig]] = CMConfig
     passes = 2
