@@ -60,17 +60,13 @@ class TIWUnconditional(DDPM):
     fidelity = "from the paper"
     paper = "Kim et al., Training Unbiased Diffusion Models From Biased Dataset, ICLR 2024"
     Config: ClassVar[type[MethodConfig]] = TIWConfig
+    classifier: NoiseClassifier
 
     def __init__(self, spec: DataSpec, run: RunConfig):
         super().__init__(spec, run)
         if run.training.class_sampling != "natural":
             raise ConfigError("tiw-unconditional weighs the data as they are: leave training.class_sampling at natural")
-        self.weigher = NoiseClassifier(spec, run, self.config.classifier)
-
-    def to(self, device: torch.device) -> None:
-        """Move the classifier with the rest."""
-        super().to(device)
-        self.weigher.to(device)
+        self.classifier = NoiseClassifier(spec, run, self.config.classifier)
 
     @classmethod
     def implied(cls, config: Any) -> dict[str, Any]:
@@ -84,7 +80,7 @@ class TIWUnconditional(DDPM):
     def fit(self, train_set: ImageSet, context: FitContext) -> None:
         """Train the classifier, then the network."""
         if self.config.balance:
-            self.weigher = fit_classifier(self.spec, self.run, self.config.classifier, train_set, context)
+            self.classifier = fit_classifier(self.spec, self.run, self.config.classifier, train_set, context)
         super().fit(train_set, context)
 
     def losses(self, batch: DiffusionBatch) -> dict[str, Tensor]:
@@ -99,11 +95,11 @@ class TIWUnconditional(DDPM):
 
     def importance(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """w(x_t), (B,), and the gradient of its logarithm with respect to x_t, (B, C, H, W); both without gradient."""
-        shares = self.weigher.shares
+        shares = self.classifier.shares
         target = torch.where(shares > 0, shares.clamp(min=1e-12) ** (1 - self.config.balance), 0.0)
         ratio = target / target.sum() / shares.clamp(min=1e-12)  # u_y / pi_y
         with torch.enable_grad():
             x = x.detach().clone().requires_grad_()
-            log_weight = (ratio.clamp(min=1e-12).log().float() + self.weigher.log_probability(x, t)).logsumexp(dim=1)
+            log_weight = (ratio.clamp(min=1e-12).log().float() + self.classifier.log_probability(x, t)).logsumexp(dim=1)
             (gradient,) = torch.autograd.grad(log_weight.sum(), x)
         return log_weight.detach().exp(), gradient

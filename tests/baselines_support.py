@@ -52,8 +52,7 @@ def tiny_method(name: str = "ddpm", class_counts: Sequence[int] = (40, 20, 10, 5
     method.to(torch.device("cpu"))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        classifiers = [getattr(method, name, None) for name in ("classifier", "weigher")]
-        modules = [method.network, method.extra, *(c.network for c in classifiers if c is not None)]
+        modules = [method.network, method.extra, *([] if method.classifier is None else [method.classifier.network])]
         for parameter in [parameter for module in modules for parameter in module.parameters()]:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return method

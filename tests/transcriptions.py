@@ -206,7 +206,7 @@ def tiw(method: DiffusionMethod, batch: DiffusionBatch) -> Tensor:
     total = torch.tensor(0.0)
     for i in images(batch):
         x, t = batch.x_t[i : i + 1].clone().requires_grad_(), batch.t[i : i + 1]
-        log_p = method.weigher.network(x, t).log_softmax(dim=1)[0]  # type: ignore[attr-defined]
+        log_p = method.classifier.network(x, t).log_softmax(dim=1)[0]  # type: ignore[attr-defined]
         gradients_of = [torch.autograd.grad(log_p[c], x, retain_graph=True)[0][0] for c in range(len(counts))]
         parts = [float(log_p[c].detach().exp()) / len(counts) / shares[c] for c in range(len(counts))]
         correction = sum((p / sum(parts) * g for p, g in zip(parts, gradients_of, strict=True)), torch.zeros(()))

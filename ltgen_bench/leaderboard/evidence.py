@@ -1,10 +1,10 @@
 """Samples and trained weights of one seed a method, committed so that anybody can draw some of the samples again.
 
 `leaderboards/evidence/<data set>/<submission>/` holds `<seed>.npz`, the samples, and `<seed>.weights.npz`, the weights
-rounded to `KEPT_BITS` binary digits and packed: the bytes of float32 numbers by significance, of which the first ones
+rounded (`submission.rounded_weights`) and packed: the bytes of float32 numbers by significance, of which the first ones
 are much alike and the last ones 0. That is two fifths of the file. Rounded weights draw the samples up to a grey level
 here and there (a row's root mean square below .9 of 255, `tests/statistics/redrawing.md`); `verify --model` has drawn
-them from the exact ones.
+them from the exact ones, and its file holds the hash of both. What is no .safetensors is kept as it is.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from ltgen_bench.core.devices import resolve_device
 from ltgen_bench.core.errors import DataError, UserError
@@ -30,13 +28,11 @@ from ltgen_bench.leaderboard.collect import Entry
 from ltgen_bench.leaderboard.submission import SubmissionError
 from ltgen_bench.leaderboard.submission.departures import dataset_of
 from ltgen_bench.leaderboard.submission.redraw import redraw_rows
-from ltgen_bench.leaderboard.submission.verification import find_record, read_untrusted_samples
+from ltgen_bench.leaderboard.submission.rounded_weights import round_weights, rounded_sha256
+from ltgen_bench.leaderboard.submission.verification import Verification, find_record, read_untrusted_samples
 
 MOST_WEIGHTS = 20_000_000
 """Bytes of weights that a repository of leaderboards may hold."""
-
-KEPT_BITS = 8
-"""Binary digits behind the first one that a weight keeps, of float32's 23."""
 
 _WEIGHTS = ".weights.npz"
 _PLANES = 4  # bytes of a float32
@@ -55,22 +51,6 @@ class Drawn:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {**vars(self), "submission": str(self.submission)}
-
-
-def round_weights(source: Path, target: Path) -> None:
-    """Write a .safetensors with its float32 numbers rounded to `KEPT_BITS` digits behind the first; the rest as is."""
-    with safe_open(str(source), framework="np") as file:
-        header = file.metadata()
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    dropped = np.uint32(23 - KEPT_BITS)
-    for name, array in arrays.items():
-        if array.dtype == np.float32:
-            half = np.uint32(1) << (dropped - np.uint32(1))
-            bits = (
-                (array.view(np.uint32) + half) >> dropped << dropped
-            )  # a carry goes on into the exponent, as it should
-            arrays[name] = bits.view(np.float32)
-    save_file(arrays, target, header)
 
 
 def pack_weights(source: Path, target: Path) -> None:
@@ -120,8 +100,9 @@ def keep_evidence(leaderboards: Path, entry: Entry, samples: Path, weights: Path
     packed.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=packed.parent) as folder:
         made, rounded = Path(folder) / "packed", Path(folder) / "rounded"
-        round_weights(weights, rounded)
-        pack_weights(rounded, made)
+        if verification.rounded_weights_sha256 is not None:
+            round_weights(weights, rounded)
+        pack_weights(weights if verification.rounded_weights_sha256 is None else rounded, made)
         others = sum(f.stat().st_size for f in (leaderboards / "evidence").rglob(f"*{_WEIGHTS}") if f != packed)
         if (total := others + made.stat().st_size) > MOST_WEIGHTS:
             raise SubmissionError(f"with these there are {total:,} bytes of weights; at most {MOST_WEIGHTS:,} are kept")
@@ -129,6 +110,12 @@ def keep_evidence(leaderboards: Path, entry: Entry, samples: Path, weights: Path
     with atomic_path(kept) as temporary:
         shutil.copyfile(samples, temporary)
     return kept, packed
+
+
+def _rounded_from_verified(verification: Verification | None, weights: Path) -> bool:
+    """Whether these are the weights that were verified, with fewer digits."""
+    wanted = None if verification is None else verification.rounded_weights_sha256
+    return wanted is not None and wanted == rounded_sha256(weights)
 
 
 def draw_again(
@@ -149,14 +136,15 @@ def draw_again(
                     weights = Path(folder) / "model.safetensors"
                     unpack_weights(packed, weights)
                     verification = entry.verifications.get(seed)
-                    if verification is None or verification.weights_sha256 is None:
-                        raise SubmissionError("no verification has drawn this seed from its weights")
+                    exact = verification is not None and verification.weights_sha256 == sha256_file(weights)
+                    if not exact and not _rounded_from_verified(verification, weights):
+                        raise SubmissionError("its weights are not those that were verified")
                     given = read_untrusted_samples(samples, entry.submission.first)
                     if find_record(entry.submission, given, str(samples)) != seed:
                         raise SubmissionError("its samples are another seed's")
                     dataset = dataset_of(record.dataset.name, data_root)
                     where = resolve_device(device)
-                    drawn = redraw_rows(record, given, weights, dataset, where, rows, rounded=True)
+                    drawn = redraw_rows(record, given, weights, dataset, where, rows, rounded=not exact)
                 yield Drawn(entry.submission.path, seed, drawn.rows, round(drawn.apart, 3))
             except UserError as error:
                 yield Drawn(entry.submission.path, seed, problem=str(error))

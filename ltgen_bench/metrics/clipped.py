@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, gammaln
 
-from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 from ltgen_bench.metrics.numerics.distances import exact_float32
-from ltgen_bench.metrics.precision_recall import pairs_by_tiles, squared_radii
+from ltgen_bench.metrics.precision_recall import check_manifold_sets, pairs_by_tiles, squared_radii
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +42,7 @@ def clipped_scores(generated: FloatArray, reference: FloatArray, *, k: int = 5, 
     Every decision is that of float64 distances. O(N (N + M) D) time. Raises `SamplesError` when a set has k or fewer
     samples or D differs.
     """
-    if generated.shape[1] != reference.shape[1]:
-        raise SamplesError(
-            f"manifold_features: {generated.shape[1]} columns against {reference.shape[1]}; "
-            "both sets need the same extractor"
-        )
-    if min(len(generated), len(reference)) <= k:
-        raise SamplesError(
-            f"clipped coverage with k = {k} needs at least {k + 1} samples in each set, "
-            f"got {len(generated)} and {len(reference)}"
-        )
+    check_manifold_sets(generated, reference, k)
     radii = squared_radii(reference, k, device=device)
     clipped = np.minimum(radii, np.square(np.median(np.sqrt(radii))))
     around_samples, in_balls = np.zeros(len(generated), np.int64), np.zeros(len(reference), np.int64)

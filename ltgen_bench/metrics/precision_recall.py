@@ -95,14 +95,8 @@ def _squared_radii(x: FloatArray, distinct: DistinctRows, k: int, device: str) -
     return np.asarray(of_point[distinct.index])
 
 
-def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3, device: str = "cpu") -> ManifoldScores:
-    """Precision, recall, density and coverage of generated (M, D) against reference (N, D) in one sweep.
-
-    Every decision equals that of float64 distances (see `neighbours`). O((N + M)^2 D) time on `device`, "cpu" or
-    "cuda"; memory: float32 copies of the inputs and a few tiles. Raises `SamplesError` when a set has k or fewer
-    samples or D differs, `DeviceError` when the device is not there.
-    """
-    check_metrics_device(device)
+def check_manifold_sets(generated: FloatArray, reference: FloatArray, k: int) -> None:
+    """Raise `SamplesError` unless both sets have the same columns and more than k samples."""
     if generated.shape[1] != reference.shape[1]:
         raise SamplesError(
             f"manifold_features: {generated.shape[1]} columns against {reference.shape[1]}; "
@@ -113,6 +107,17 @@ def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3,
             f"a manifold with k = {k} needs at least {k + 1} samples in each set, "
             f"got {len(generated)} and {len(reference)}"
         )
+
+
+def manifold_scores(generated: FloatArray, reference: FloatArray, *, k: int = 3, device: str = "cpu") -> ManifoldScores:
+    """Precision, recall, density and coverage of generated (M, D) against reference (N, D) in one sweep.
+
+    Every decision equals that of float64 distances (see `neighbours`). O((N + M)^2 D) time on `device`, "cpu" or
+    "cuda"; memory: float32 copies of the inputs and a few tiles. Raises `SamplesError` when a set has k or fewer
+    samples or D differs, `DeviceError` when the device is not there.
+    """
+    check_metrics_device(device)
+    check_manifold_sets(generated, reference, k)
     real, fake = distinct_rows(reference), distinct_rows(generated)
     real_radii = _squared_radii(reference, real, k, device)[real.first]
     fake_radii = _squared_radii(generated, fake, k, device)[fake.first]

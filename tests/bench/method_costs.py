@@ -60,8 +60,6 @@ def main() -> None:
         base, cost = fastest(options.rounds, step_of(plain, SIZE), step_of(method, SIZE))
         facts = {key: value / 1e6 for key, value in method.facts().items()}
         beside = sum(value for key, value in facts.items() if key != "network_parameters")
-        if weigher := getattr(method, "weigher", None):
-            beside += sum(parameter.numel() for parameter in weigher.network.parameters()) / 1e6
         print(
             f"| `{name}` | {method.passes} | {cost / base:.2f} | {kept_bytes(method) / memory:.2f} | "
             f"{facts['network_parameters']:.1f} | {beside:.2f} |",

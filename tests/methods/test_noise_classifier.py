@@ -298,7 +298,7 @@ def test_with_an_exact_classifier_the_corrected_target_is_that_of_equal_classes(
         def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             return logits(x, t, counts / counts.sum()).float()
 
-    method.weigher.network = Exact()  # type: ignore[assignment]
+    method.classifier.network = Exact()  # type: ignore[assignment]
     x, t, _ = noisy(6)
     x = 0.3 * x
     weight, gradient = method.importance(x, t)

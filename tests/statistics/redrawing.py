@@ -23,7 +23,7 @@ from ltgen_bench.core.seeding import labels_by_policy, sample_seeds
 from ltgen_bench.datasets import load_dataset
 from ltgen_bench.evaluation.record_files import read_record
 from ltgen_bench.evaluation.samples import read_samples
-from ltgen_bench.leaderboard.evidence import round_weights
+from ltgen_bench.leaderboard.submission.rounded_weights import round_weights
 from ltgen_bench.methods import DiffusionMethod, sampler
 from ltgen_bench.metrics import fid
 from ltgen_bench.runs.folder import RunFolder, read_run_config

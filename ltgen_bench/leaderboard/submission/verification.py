@@ -70,6 +70,7 @@ class Verification(BaseModel):
     redrawn_rows: Annotated[int, Field(ge=0, le=10**9)] = 0  # drawn again from the weights, and found equal
     equal_rows: Annotated[int, Field(ge=0, le=10**9)] | None = None  # of those, equal to the last bit
     weights_sha256: Sha256 | None = None  # those weights; None where nothing was drawn again
+    rounded_weights_sha256: Sha256 | None = None  # of their tensors as `leaderboards/evidence` keeps them
     retrained: Retrained | None = None
     # what was asked of the samples alone (`evaluation.authenticity`), and the seed of the random networks
     authenticity: Annotated[dict[Name, float | None], Field(max_length=50)] | None = None

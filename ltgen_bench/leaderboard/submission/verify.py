@@ -21,6 +21,7 @@ from ltgen_bench.leaderboard.submission.departures import dataset_of
 from ltgen_bench.leaderboard.submission.real_images import refuse_copies
 from ltgen_bench.leaderboard.submission.redraw import REDRAWN_ROWS, redraw_rows
 from ltgen_bench.leaderboard.submission.retrain import trained_again
+from ltgen_bench.leaderboard.submission.rounded_weights import rounded_sha256
 from ltgen_bench.leaderboard.submission.tolerance import class_disagreements, disagreements, metric_values
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 from ltgen_bench.leaderboard.submission.validate import Submission
@@ -83,6 +84,7 @@ def verify_samples(
         redrawn_rows=0 if redrawn is None else redrawn.rows,
         equal_rows=None if redrawn is None else redrawn.equal,
         weights_sha256=None if redrawn is None else redrawn.weights_sha256,
+        rounded_weights_sha256=None if weights is None else rounded_sha256(weights),
         retrained=trained_again(submission, seed, retrained, mirrored=dataset.horizontal_flip),
         private_half=half,
         authenticity=evaluation.authenticity.values,
@@ -91,8 +93,7 @@ def verify_samples(
         environment=environment(chosen),
         code=code_state(),
     )
-    path = verification_path(leaderboards, submission, seed)
-    write_verification(leaderboards, path, verification)
+    write_verification(leaderboards, path := verification_path(leaderboards, submission, seed), verification)
     return path, verification
 
 
