@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltgen_bench.core.config import merge
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.methods import NO_LABEL, DataSpec, DiffusionBatch, DiffusionMethod, FitContext
 from ltgen_bench.methods.trainer import Trainer
 from ltgen_bench.runs.resolve import ResolvedRun, resolve

@@ -110,7 +110,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def quick_run(tmp_path: Path) -> Any:
     """A function that resolves a quick digits run, with more configuration layers on top."""
-    from ltgen_bench.core.config import merge
+    from ltgen_bench.core.mappings import merge
     from ltgen_bench.runs.resolve import resolve
 
     def make(**layers: Any) -> Any:

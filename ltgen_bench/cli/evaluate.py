@@ -12,8 +12,8 @@ from ltgen_bench.cli.layers import configuration_layers
 from ltgen_bench.cli.options import DATASET_DETAILS, Options, offers
 from ltgen_bench.cli.output import print_json, print_tables
 from ltgen_bench.core.choices import Conditioning
-from ltgen_bench.core.config import merge
 from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.mappings import merge
 
 if TYPE_CHECKING:
     from ltgen_bench.evaluation.record import Record

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ltgen_bench.cli.options import Options
-from ltgen_bench.core.config import merge, parse_overrides, read_toml
 from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.mappings import merge, parse_overrides, read_toml
 
 
 def configuration_layers(options: Options) -> dict[str, Any]:

@@ -163,8 +163,8 @@ def _settings(overrides: list[str], fid_infinity: bool) -> MetricSettings:
     """Metric settings with KEY=VALUE overrides."""
     import dataclasses
 
-    from ltgen_bench.core.config import parse_overrides
     from ltgen_bench.core.errors import did_you_mean
+    from ltgen_bench.core.mappings import parse_overrides
     from ltgen_bench.metrics import MetricSettings
 
     values = parse_overrides(overrides)

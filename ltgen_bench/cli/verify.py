@@ -157,7 +157,7 @@ def _report_checks(options: Options, submission: Submission, written: list[Path]
 
 def _trained_again(options: Options, submission: Submission, file: Path) -> Record:
     """The record of a run of the configuration behind `file`, made anew."""
-    from ltgen_bench.core.config import merge
+    from ltgen_bench.core.mappings import merge
     from ltgen_bench.core.plugins import plugin_code_sha256
     from ltgen_bench.leaderboard.submission import SubmissionError
     from ltgen_bench.leaderboard.submission.verification import find_record, read_untrusted_samples

@@ -9,8 +9,7 @@ computed and enters the configuration hash.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,9 +28,9 @@ from pydantic import (
 
 from ltgen_bench.core.choices import Conditioning, Guidance, ModelWeights, SamplerName
 from ltgen_bench.core.errors import ConfigError, did_you_mean, first_mistake
+from ltgen_bench.core.mappings import without_none
 from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.core.storage import sha256_json
-from ltgen_bench.core.text_files import check_values, parse_toml, read_text_bounded
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Positive = Annotated[int, Field(gt=0)]
@@ -404,53 +403,6 @@ def _as_before(values: dict[str, Any]) -> dict[str, Any]:
     return later
 
 
-def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings; later layers win, mappings merge key by key, everything else is replaced."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-                merged[key] = merge(merged[key], value)
-            else:
-                merged[key] = merge(value) if isinstance(value, Mapping) else value
-    return merged
-
-
-def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """Turn `section.key=value` strings into a nested mapping; values are TOML, and bare words are strings."""
-    layer: dict[str, Any] = {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        parts = key.strip().split(".")
-        if not equals or not all(parts) or len(parts) > (3 if parts[0] == "method" else 2):
-            raise ConfigError(f"--set wants section.key=value, as in --set training.steps=2000; got {override!r}")
-        layer = merge(layer, nested(parts, toml_value(text.strip(), f"--set {key.strip()}")))
-    return layer
-
-
-def nested(path: Sequence[str], value: Any) -> dict[str, Any]:
-    """The layer that sets the key at `path`, such as ("method", "coral", "weight") of joined methods."""
-    return {path[0]: value if len(path) == 1 else nested(path[1:], value)}
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file as nested mappings; raises ConfigError with the place of a syntax error."""
-    path = Path(path)
-    return parse_toml(read_text_bounded(path, error=ConfigError), f"the configuration {path}", error=ConfigError)
-
-
-def toml_value(text: str, source: str) -> Any:
-    """A value as TOML writes it, and as a string where it is none; raises ConfigError for one beyond all use."""
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-    except (ValueError, RecursionError):
-        raise ConfigError(f"{source}: the value has too many digits, or is nested too deeply") from None
-    check_values(value, source, error=ConfigError)
-    return value
-
-
 def build(model: type[Section], values: Mapping[str, Any], where: str = "") -> Any:
     """Make a section from `values`; the first mistake becomes a ConfigError of one line, with the closest known key."""
     try:
@@ -476,29 +428,3 @@ def keys(model: type[BaseModel], where: str = "") -> list[str]:
         else:
             found.append(dotted)
     return found
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The keys in which two nested mappings differ, as `key: old -> new` strings."""
-    lines = []
-    for key in sorted({*old, *new}):
-        dotted = f"{prefix}{key}"
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            lines += difference(a, b, f"{dotted}.")
-        elif _plain(a) != _plain(b):
-            lines.append(f"{dotted}: {a} -> {b}")
-    return lines
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def without_none(value: Any) -> Any:
-    """Nested mappings and lists without what is None, which TOML has no word for."""
-    if isinstance(value, Mapping):
-        return {key: without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, (list, tuple)):
-        return [without_none(item) for item in value]
-    return value

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import tomli_w
 
-from ltgen_bench.core.config import without_none
 from ltgen_bench.core.errors import UserError
 from ltgen_bench.core.generated import check_no_links, check_real_folder, list_text, remove_listed
+from ltgen_bench.core.mappings import without_none
 from ltgen_bench.core.storage import write_text
 from ltgen_bench.evaluation.record import MethodPart
 from ltgen_bench.leaderboard import text

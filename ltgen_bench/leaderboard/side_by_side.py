@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltgen_bench.core.choices import Group
-from ltgen_bench.core.config import difference
 from ltgen_bench.core.errors import RecordError, did_you_mean
+from ltgen_bench.core.mappings import difference
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.record import HEADLINE_METRICS, Record
 from ltgen_bench.evaluation.report.tables import OVERALL

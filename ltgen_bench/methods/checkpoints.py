@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ltgen_bench.core.config import difference
 from ltgen_bench.core.errors import CheckpointError, StorageError, first_line
+from ltgen_bench.core.mappings import difference
 from ltgen_bench.core.storage import atomic_path
 from ltgen_bench.core.text_files import parse_json
 

@@ -22,8 +22,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ltgen_bench.core.config import OPTIONAL_SECTIONS, RunConfig, Section, build, read_toml
+from ltgen_bench.core.config import OPTIONAL_SECTIONS, RunConfig, Section, build
 from ltgen_bench.core.errors import ConfigError, close_to
+from ltgen_bench.core.mappings import read_toml
 from ltgen_bench.core.plugins import where_defined
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.registry import Registry

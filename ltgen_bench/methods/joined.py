@@ -14,8 +14,8 @@ from pydantic import Field, create_model
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from ltgen_bench.core.config import merge
 from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.seeding import derive_seed
 from ltgen_bench.methods.batches import DiffusionBatch

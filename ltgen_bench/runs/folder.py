@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ltgen_bench.core.config import RunConfig, difference, read_toml
+from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.mappings import difference, read_toml
 from ltgen_bench.core.storage import locked_folder, storage_errors, write_json, write_text
 from ltgen_bench.core.text_files import parse_json, read_text_bounded
 

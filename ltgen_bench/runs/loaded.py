@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ltgen_bench.core.config import RunConfig, without_none
+from ltgen_bench.core.config import RunConfig
 from ltgen_bench.core.devices import cpu_threads, resolve_device
 from ltgen_bench.core.errors import CheckpointError, ConfigError, MissingFileError
+from ltgen_bench.core.mappings import without_none
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.seeding import sample_seeds
 from ltgen_bench.datasets import Dataset

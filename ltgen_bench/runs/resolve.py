@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ltgen_bench.core.choices import Conditioning, SamplerName
-from ltgen_bench.core.config import (
-    OPTIONAL_SECTIONS,
-    DatasetConfig,
-    RunConfig,
-    TrainingConfig,
-    build,
-    keys,
-    merge,
-    read_toml,
-)
+from ltgen_bench.core.config import OPTIONAL_SECTIONS, DatasetConfig, RunConfig, TrainingConfig, build, keys
 from ltgen_bench.core.errors import CheckpointError, ConfigError, UnknownNameError, did_you_mean
+from ltgen_bench.core.mappings import merge, read_toml
 from ltgen_bench.core.plugins import author_code, plugin_code_sha256
 from ltgen_bench.core.protocol import resolve_protocol
 from ltgen_bench.core.speed import chosen_speed, speed_layer

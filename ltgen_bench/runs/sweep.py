@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltgen_bench.core.config import SamplingConfig, build, toml_value
+from ltgen_bench.core.config import SamplingConfig, build
 from ltgen_bench.core.devices import resolve_device
 from ltgen_bench.core.distributed import World
 from ltgen_bench.core.errors import CheckpointError, ConfigError, did_you_mean
+from ltgen_bench.core.mappings import toml_value
 from ltgen_bench.core.storage import read_json_object, sha256_file, sha256_json, write_json
 from ltgen_bench.features import extractor_info, weights_sha256
 from ltgen_bench.features.info import distance_label

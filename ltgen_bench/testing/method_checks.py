@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltgen_bench.core.config import merge
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.core.plugins import author_code
 from ltgen_bench.core.seeding import sample_seeds
 from ltgen_bench.methods import METHODS, Method

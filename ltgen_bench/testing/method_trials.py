@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from ltgen_bench.core.config import OPTIONAL_SECTIONS, merge
+from ltgen_bench.core.config import OPTIONAL_SECTIONS
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.core.seeding import derive_seed
 from ltgen_bench.methods import METHODS, DiffusionMethod, FitContext, Method
 from ltgen_bench.methods.batches import DiffusionBatch

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltgen_bench.core.config import merge
 from ltgen_bench.core.devices import cuda_formats, describe_device
 from ltgen_bench.core.errors import DeviceError
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.core.seeding import sample_seeds
 from ltgen_bench.datasets import ImageSet
 from ltgen_bench.methods import DiffusionMethod, FitContext

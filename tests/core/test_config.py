@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltgen_bench.core.config import RunConfig, build, difference, merge, parse_overrides, read_toml
+from ltgen_bench.core.config import RunConfig, build
 from ltgen_bench.core.errors import ConfigError, UnknownNameError
+from ltgen_bench.core.mappings import difference, merge, parse_overrides, read_toml
 from ltgen_bench.core.protocol import PROTOCOLS, Protocol, resolve_protocol
 from ltgen_bench.runs.folder import read_run_config
 from ltgen_bench.runs.resolve import resolve, trunk_recipe

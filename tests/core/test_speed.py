@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from ltgen_bench.core.config import merge
 from ltgen_bench.core.devices import cuda_formats
 from ltgen_bench.core.errors import ConfigError
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.core.speed import chosen_speed, speed_words
 from ltgen_bench.runs.resolve import resolve
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltgen_bench.core.config import parse_overrides
 from ltgen_bench.core.errors import ConfigError, RecordError
+from ltgen_bench.core.mappings import parse_overrides
 from ltgen_bench.core.text_files import MAX_DEPTH, parse_json, parse_toml, read_bounded, read_text_bounded
 
 

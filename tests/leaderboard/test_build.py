@@ -24,8 +24,8 @@ from leaderboard_records import (
     write_sums,
 )
 
-from ltgen_bench.core.config import read_toml
 from ltgen_bench.core.errors import StorageError
+from ltgen_bench.core.mappings import read_toml
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.contradictions import contradictions
 from ltgen_bench.evaluation.record_files import parse_record

@@ -29,7 +29,7 @@ from ltgen_bench.runs.loaded import load_run
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seeds of a tiny DDPM, finished, and one that was trained on another data set."""
-    from ltgen_bench.core.config import merge, parse_overrides
+    from ltgen_bench.core.mappings import merge, parse_overrides
     from ltgen_bench.core.progress import Progress
     from ltgen_bench.evaluation.places import EvaluationPlaces
     from ltgen_bench.runs.pipeline import Run

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from baselines_support import METHOD_NAMES
 
-from ltgen_bench.core.config import DatasetConfig, SamplingConfig, TrainingConfig, build, merge
+from ltgen_bench.core.config import DatasetConfig, SamplingConfig, TrainingConfig, build
 from ltgen_bench.core.errors import ConfigError, UnknownNameError
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.methods import METHODS
 from ltgen_bench.runs.resolve import dataset_recipe, resolve, trunk_recipe
 

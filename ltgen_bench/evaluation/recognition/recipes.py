@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ltgen_bench.core.config import Section, build, read_toml
+from ltgen_bench.core.config import Section, build
 from ltgen_bench.core.errors import UnknownNameError, did_you_mean
+from ltgen_bench.core.mappings import read_toml
 
 _DATA = Path(__file__).parent / "data"
 _BY_SIZE = {8: "cnn-8px", 32: "resnet32-32px", 64: "resnet10-64px"}

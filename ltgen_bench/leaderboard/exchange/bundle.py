@@ -12,8 +12,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltgen_bench.core.config import RunConfig, build, read_toml
+from ltgen_bench.core.config import RunConfig, build
 from ltgen_bench.core.errors import DataError, MissingFileError
+from ltgen_bench.core.mappings import read_toml
 from ltgen_bench.core.plain_text import shown
 from ltgen_bench.core.storage import sha256_file, storage_errors, write_text
 from ltgen_bench.evaluation.feature_files import write_statistics

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.stats import t as student
 
-from ltgen_bench.core.config import difference
+from ltgen_bench.core.mappings import difference
 from ltgen_bench.evaluation.record import Record
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 from ltgen_bench.leaderboard.submission.validate import Submission

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ltgen_bench.core.config import difference
 from ltgen_bench.core.errors import RecordError
+from ltgen_bench.core.mappings import difference
 from ltgen_bench.core.plain_text import printable, shown, text_problem
 from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.storage import sha256_bytes

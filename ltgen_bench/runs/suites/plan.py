@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltgen_bench.core.config import merge
 from ltgen_bench.core.errors import UserError
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.core.storage import read_json_object, sha256_json, write_json
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights
 from ltgen_bench.runs.folder import RunFolder, run_path

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ltgen_bench.core.config import RunConfig, keys, merge, nested, parse_overrides
+from ltgen_bench.core.config import RunConfig, keys
 from ltgen_bench.core.errors import ConfigError, UnknownNameError, did_you_mean, first_mistake
+from ltgen_bench.core.mappings import merge, nested, parse_overrides
 from ltgen_bench.core.text_files import parse_toml, read_text_bounded
 from ltgen_bench.datasets import dataset_names, named_options
 from ltgen_bench.methods import METHODS
