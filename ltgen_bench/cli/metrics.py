@@ -152,10 +152,12 @@ def _training(training: Path | None, held_out: Path | None) -> MemorisationInput
             raise ConfigError("--held-out is compared with the training images: give --training as well")
         return None
     images = read_features(training)
+    others = None if held_out is None else read_features(held_out)
     return MemorisationInputs(
         training_features=images.features,
         training_labels=images.labels,
-        held_out_features=None if held_out is None else read_features(held_out).features,
+        held_out_features=None if others is None else others.features,
+        held_out_labels=None if others is None else others.labels,
     )
 
 

@@ -136,6 +136,12 @@ class Protocol(BaseModel):
         return tuple(dict.fromkeys((self.extractor, self.manifold_extractor)))
 
     @property
+    def recall_name(self) -> str:
+        """Its recall in full: papers call numbers of several networks and k by that one name."""
+        short = {"inception-v3-fid": "inception", "vgg16-fc2": "vgg16"}
+        return f"recall[{short.get(self.manifold_extractor, self.manifold_extractor)},k={self.neighbours}]"
+
+    @property
     def is_custom(self) -> bool:
         """Whether a field was overridden: such a protocol belongs to one run and enters no shared table."""
         return self.name.endswith(_CUSTOM)

@@ -78,4 +78,5 @@ def _memorisation_inputs(
         training_pixels=channels_last(train.images),
         held_out_pixels=None if held_out is None else channels_last(held_out.images),
         training_labels=train.labels,
+        held_out_labels=None if held_out is None else held_out.labels,
     )

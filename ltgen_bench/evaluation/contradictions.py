@@ -31,7 +31,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("fid", "fid_floor", "density", "n_generated", "n_reference"), (0.0, 1e100)),
     **dict.fromkeys(("f8", "f1_8", "precision", "recall", "coverage", "label_accuracy", "probe_accuracy"), (0.0, 1.0)),
     **dict.fromkeys(("precision_ceiling", "recall_ceiling", "coverage_ceiling", "probe_accuracy_ceiling"), (0.0, 1.0)),
-    "inception_score": (1.0, 1e100),
+    **dict.fromkeys(("clipped_density", "clipped_coverage"), (0.0, 1.0)),
+    **dict.fromkeys(("inception_score", "vendi_score"), (1.0, 1e100)),
 }
 
 
@@ -300,11 +301,22 @@ def _labels(record: Record) -> Iterator[str]:
 
 
 def _is_memorisation(spaces: dict[str, Any] | None) -> bool:
-    """Features and pixels only, each with its share of suspected copies or null in its place."""
+    """Features and pixels only, each with its share of suspected copies or null in its place, and those by class."""
     for space, scores in (spaces or {}).items():
         if space not in ("features", "pixels") or not isinstance(scores, dict):
             return False
-        share = scores.get("fraction")
-        if share is not None and not (type(share) in (int, float) and 0 <= share <= 1):
+        kinds = [scores, *(scores[key] for key in ("by_class", "by_neighbourhood") if scores.get(key) is not None)]
+        if not all(_holds_shares(kind) for kind in kinds) or not _is_share(scores.get("authentic_share")):
             return False
     return True
+
+
+def _holds_shares(kind: Any) -> bool:
+    if not isinstance(kind, dict) or not _is_share(kind.get("fraction")):
+        return False
+    groups = kind.get("groups") or {}
+    return isinstance(groups, dict) and all(_is_share(share) for share in groups.values())
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value <= 1)

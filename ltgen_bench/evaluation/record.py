@@ -191,6 +191,9 @@ class MetricsPart(Part):
     recall: Fraction | None
     density: NotNegative | None
     coverage: Fraction | None
+    clipped_density: Fraction | None = None
+    clipped_coverage: Fraction | None = None
+    vendi_score: Annotated[float, Field(ge=1, le=1e100)] | None = None
     label_accuracy: Fraction | None
     per_class: PerClassMetrics
     groups: dict[Group, GroupMetrics]

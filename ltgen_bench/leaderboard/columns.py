@@ -58,6 +58,9 @@ MAIN_COLUMNS = (
 FURTHER_COLUMNS = (
     Column("kid", "KID x 1000", False, 2, scale=1000.0),
     Column("density", "Density", True, 3),
+    Column("clipped_density", "Clipped density", True, 3, optional=True),
+    Column("clipped_coverage", "Clipped coverage", True, 3, optional=True),
+    Column("vendi_score", "Vendi score", True, 2, optional=True),
     Column("groups.medium.label_accuracy", "Medium label accuracy", True, 3),
     Column("groups.many.label_accuracy", "Head label accuracy", True, 3),
     Column("memorisation.pixels.fraction", "Suspected copies (pixels)", False, 4),

@@ -40,6 +40,8 @@ class PublishedTable(_Part):
     dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,99}$")]
     title: _Text
     columns: Annotated[list[MetricKey], Field(min_length=1)]
+    recall: Annotated[str, Field(pattern=r"^recall\[[a-z0-9?-]{1,30},k=[0-9?]{1,3}\]$")] | None = None
+    """Which network and k its recall is of, `?` where the source does not say."""
     rows: Annotated[dict[_Text, list[float]], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -47,6 +49,8 @@ class PublishedTable(_Part):
         for method, values in self.rows.items():
             if len(values) != len(self.columns):
                 raise ValueError(f"row {method!r} has {len(values)} values for {len(self.columns)} columns")
+        if ("recall" in self.columns) != (self.recall is not None):
+            raise ValueError("recall: a table with recall, and no other, says which one: recall[vgg16,k=3]")
         return self
 
 
@@ -69,6 +73,7 @@ class PublishedRow(BaseModel):
     dataset_title: str
     method: str
     values: dict[str, float]
+    recall: str | None = None  # which one it is
 
     @property
     def origin(self) -> str:
@@ -116,13 +121,20 @@ def published_rows(publications: list[Publication]) -> list[PublishedRow]:
                         dataset_title=table.title,
                         method=method,
                         values=dict(values),
+                        recall=table.recall,
                     )
                     continue
                 for name, value in values.items():
                     if known.values.get(name, value) != value:
                         where = f"{publication.source.key} gives {method} on {table.dataset}"
                         raise RecordError(f"published: {where} two values of {name}")
+                if table.recall not in (None, known.recall or table.recall):
+                    raise RecordError(f"published: {publication.source.key} has two kinds of recall on {table.dataset}")
                 merged[key] = known.model_copy(
-                    update={"tables": known.tables + number, "values": {**known.values, **values}}
+                    update={
+                        "tables": known.tables + number,
+                        "values": {**known.values, **values},
+                        "recall": known.recall or table.recall,
+                    }
                 )
     return list(merged.values())

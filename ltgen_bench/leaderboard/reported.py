@@ -31,7 +31,9 @@ def cells_of(rows: list[PublishedRow]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of one data set's published numbers: a row a method, sources side by side."""
     columns = columns_of(rows)
     numbers = {(row.method, key, row.source.key): value for row in rows for key, value in row.values.items()}
-    header = ["Method", *(f"{TITLES[key]} ({source})" for key, source in columns)]
+    recalls = {row.source.key: row.recall for row in rows if row.recall is not None}
+    titles = {**TITLES, "recall": None}
+    header = ["Method", *(f"{titles[key] or recalls[source]} ({source})" for key, source in columns)]
     body = []
     for method in dict.fromkeys(row.method for row in rows):
         values = [numbers.get((method, key, source)) for key, source in columns]

@@ -283,7 +283,8 @@ def board_page(board: Board, ordered: list[Row], published: str) -> str:
             f"{dataset.total:,} training images in {len(counts)} classes, {max(counts):,} … {min(counts):,} a class; "
             f"reference {text.markdown(dataset.reference.name)} with {sum(dataset.reference.class_counts):,} images. "
             f"{protocol.samples:,} samples, features {text.markdown(protocol.extractor)}, "
-            f"manifolds {text.markdown(protocol.manifold_extractor)} with k = {protocol.neighbours}. "
+            f"manifolds {text.markdown(protocol.manifold_extractor)} with k = {protocol.neighbours}: "
+            f"its recall is {text.markdown(protocol.recall_name)}. "
             f"Protocol hash `{record.protocol_hash}`."
         ),
         *_one_scale(board),

@@ -136,3 +136,17 @@ def rows_of_classes(labels: IntArray, class_count: int) -> list[IntArray]:
     order = np.argsort(labels, kind="stable").astype(np.int64)
     ends = np.searchsorted(labels[order], np.arange(class_count + 1))
     return [order[ends[c] : ends[c + 1]] for c in range(class_count)]
+
+
+def check_manifold_sets(generated: FloatArray, reference: FloatArray, k: int) -> None:
+    """Raise `SamplesError` unless both sets have the same columns and more than k samples."""
+    if generated.shape[1] != reference.shape[1]:
+        raise SamplesError(
+            f"manifold_features: {generated.shape[1]} columns against {reference.shape[1]}; "
+            "both sets need the same extractor"
+        )
+    if min(len(generated), len(reference)) <= k:
+        raise SamplesError(
+            f"a manifold with k = {k} needs at least {k + 1} samples in each set, "
+            f"got {len(generated)} and {len(reference)}"
+        )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.metrics.authentic_share import neighbourhoods
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray, check_labels, check_matrix
 from ltgen_bench.metrics.numerics.neighbours import kth_neighbours
 
@@ -28,6 +29,7 @@ class MemorisationInputs:
         held_out_features: (H, D) of real images that were not trained on.
         generated_pixels, training_pixels, held_out_pixels: uint8 (n, height, width, channels).
         training_labels: (T,) int64 classes of the training images.
+        held_out_labels: (H,) int64 those of the held-out ones, for thresholds by class.
 
     Raises `SamplesError` for shapes that do not fit together.
     """
@@ -39,6 +41,7 @@ class MemorisationInputs:
     training_pixels: NDArray[np.uint8] | None = None
     held_out_pixels: NDArray[np.uint8] | None = None
     training_labels: IntArray | None = None
+    held_out_labels: IntArray | None = None
 
     def __post_init__(self) -> None:
         for name in ("training_features", "mirrored_features", "held_out_features"):
@@ -56,6 +59,10 @@ class MemorisationInputs:
         if self.training_labels is not None and count is not None:
             labels = check_labels("training_labels", self.training_labels, rows=count)
             object.__setattr__(self, "training_labels", labels)
+        for name in ("held_out_features", "held_out_pixels"):
+            if self.held_out_labels is not None and getattr(self, name) is not None:
+                labels = check_labels("held_out_labels", self.held_out_labels, rows=len(getattr(self, name)))
+                object.__setattr__(self, "held_out_labels", labels)
 
 
 def _check_pixels(name: str, values: Any) -> None:
@@ -80,6 +87,12 @@ class NearestTraining:
     indices: IntArray
     flipped: NDArray[np.bool_]
 
+    def nearer_mirrored(self, other: NearestTraining) -> NearestTraining:
+        """The nearer of these and of `other`, the mirror images' ones; at equal distance these."""
+        flipped = other.distances < self.distances
+        distances = np.where(flipped, other.distances, self.distances)
+        return NearestTraining(distances, np.where(flipped, other.indices, self.indices), flipped)
+
 
 def nearest_in_features(
     queries: FloatArray, training: FloatArray, mirrored: FloatArray | None = None, *, device: str = "cpu"
@@ -89,13 +102,9 @@ def nearest_in_features(
     With `mirrored` (T, D), of the training images' mirror images, the nearer of the two counts, at equal distance the
     image itself. Raises `SamplesError` when D differs.
     """
-    plain = kth_neighbours(queries, training, 1, device=device)
-    if mirrored is None:
-        return NearestTraining(np.sqrt(plain.squared_distances), plain.indices, np.zeros(len(queries), dtype=bool))
-    other = kth_neighbours(queries, mirrored, 1, device=device)
-    flipped = other.squared_distances < plain.squared_distances
-    squared = np.where(flipped, other.squared_distances, plain.squared_distances)
-    return NearestTraining(np.sqrt(squared), np.where(flipped, other.indices, plain.indices), flipped)
+    found = kth_neighbours(queries, training, 1, device=device)
+    plain = NearestTraining(np.sqrt(found.squared_distances), found.indices, np.zeros(len(queries), dtype=bool))
+    return plain if mirrored is None else plain.nearer_mirrored(nearest_in_features(queries, mirrored, device=device))
 
 
 def nearest_in_pixels(
@@ -121,6 +130,20 @@ def nearest_in_pixels(
     return NearestTraining(distances, np.where(flipped, mirrored.indices, plain.indices), flipped)
 
 
+def pixel_neighbourhoods(
+    training: NDArray[np.uint8], near: NearestTraining, far: NearestTraining | None, *, device: str = "cpu"
+) -> Float64Array:
+    """(T,) how far the nearest different one is from every image of `training` (T, H, W, C), in `near`'s units.
+
+    Of images that are nobody's nearest in `near` or `far` it is NaN: nobody asks, and large sets are large.
+    """
+    flat = training.reshape(len(training), -1).astype(np.float32)
+    rows = np.unique(np.concatenate([near.indices, near.indices[:0] if far is None else far.indices]))
+    distances = np.full(len(training), np.nan)
+    distances[rows] = neighbourhoods(flat, rows, device=device).different / np.sqrt(flat.shape[1]) / 255
+    return distances
+
+
 @dataclass(frozen=True, eq=False)
 class MemorisationScores:
     """Generated samples against held-out images in one space (features or pixels).
@@ -135,6 +158,7 @@ class MemorisationScores:
         copied: (N,) bool, which ones; None without a threshold.
         quantile: as asked for.
         reason: why there is no threshold; None where there is one.
+        held_out: (H,) the held-out images' distances; None without them.
     """
 
     nearest: NearestTraining
@@ -145,6 +169,7 @@ class MemorisationScores:
     copied: NDArray[np.bool_] | None
     quantile: float
     reason: str | None = None
+    held_out: Float64Array | None = None
 
     def closest_pairs(self, count: int) -> list[tuple[int, int]]:
         """(generated index, training index) of the `count` nearest pairs, nearest first: what a panel shows."""
@@ -177,6 +202,11 @@ def memorisation_scores(
     elif threshold == 0:
         reason = f"a share of {quantile:g} or more of the held-out images lie on training images: nothing is nearer"
     if reason is not None:
-        return MemorisationScores(nearest, median, held_out_median, None, None, None, quantile, reason)
+        return MemorisationScores(
+            nearest, median, held_out_median, None, None, None, quantile, reason, held_out.distances
+        )
     copied = nearest.distances < threshold
-    return MemorisationScores(nearest, median, held_out_median, threshold, float(copied.mean()), copied, quantile)
+    share = float(copied.mean())
+    return MemorisationScores(
+        nearest, median, held_out_median, threshold, share, copied, quantile, held_out=held_out.distances
+    )

@@ -16,6 +16,7 @@ class MetricSettings:
 
     Arguments:
         k: neighbours that make a ball of the manifold (precision, recall, density, coverage).
+        clipped_k: neighbours of clipped density and coverage; 5 is their authors'.
         prd_clusters_per_class: k-means clusters for PRD are this times the number of classes.
         prd_angles: points on the PRD curve.
         prd_runs: clusterings over which F8 and F1/8 are averaged.
@@ -38,6 +39,7 @@ class MetricSettings:
     """
 
     k: int = 3
+    clipped_k: int = 5
     prd_clusters_per_class: int = 20
     prd_angles: int = 1001
     prd_runs: int = 10
@@ -58,7 +60,7 @@ class MetricSettings:
     memorisation_quantile: float = 0.01
 
     def __post_init__(self) -> None:
-        positive = ("k", "prd_clusters_per_class", "prd_runs", "inception_score_splits", "kid_subsets")
+        positive = ("k", "clipped_k", "prd_clusters_per_class", "prd_runs", "inception_score_splits", "kid_subsets")
         for name in positive:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")

@@ -47,6 +47,11 @@ class StandardError:
         """That of the number multiplied by `factor`."""
         return StandardError(abs(factor) * self.value, self.method, self.dof)
 
+    def as_of(self, share: float) -> StandardError:
+        """That of so small a share of the samples: the others are repeats of them."""
+        dof = max(1.0, share * self.dof)
+        return StandardError(self.value / math.sqrt(share), f"{self.method}, repeats counted once", dof)
+
 
 def residuals(values: NDArray[Any], strata: IntArray | None) -> tuple[NDArray[np.float64], int]:
     """`values` (N, ...) less their mean, or less that of their own stratum, and the degrees of freedom that leaves.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import betabinom
 
 from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.metrics.authentic_share import authentic_share, neighbour_distances
+from ltgen_bench.metrics.authentic_share import authentic_share, neighbourhoods
 from ltgen_bench.metrics.clipped import clipped_scores, equivalent_share
 from ltgen_bench.metrics.memorisation import nearest_in_features
 from ltgen_bench.metrics.precision_recall import manifold_scores
@@ -58,6 +58,48 @@ def test_both_are_the_authors_definitions(k: int, shift: float) -> None:
     generated = (generator.normal(size=(45, 4)) + shift).astype(np.float32)
     found = clipped_scores(generated, reference, k=k)
     assert (found.density, found.coverage) == pytest.approx(literal(generated, reference, k), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["small integers", "copies", "one more than k"])
+@pytest.mark.parametrize("k", [2, 3])
+def test_ties_and_copies_count_as_written(kind: str, k: int) -> None:
+    """Balls are closed for density and open for coverage; images at equal distances are all in or all out."""
+    generator = np.random.default_rng(5)
+    reference = generator.integers(0, 3, size=(40, 3)).astype(np.float32)
+    generated = generator.integers(0, 3, size=(30, 3)).astype(np.float32)
+    if kind == "copies":
+        reference, generated = np.repeat(reference[:12], 3, axis=0), np.repeat(reference[:5], 4, axis=0)
+    if kind == "one more than k":
+        reference, generated = generator.normal(size=(2, k + 1, 3)).astype(np.float32)
+    squared = np.square(reference[:, None] - reference[None].astype(float)).sum(axis=2)
+    across = np.square(reference[:, None] - generated[None].astype(float)).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    radii = np.sort(squared, axis=1)[:, k - 1]
+    small = np.minimum(np.sqrt(radii), np.median(np.sqrt(radii))) * (1 + 1e-12)
+    found = clipped_scores(generated, reference, k=k)
+    density = np.minimum(1, (np.sqrt(across) <= small[:, None]).sum(axis=0) / k)
+    np.testing.assert_array_equal(found.sample_density, density)
+    np.testing.assert_array_equal(
+        found.reference_density, np.minimum(1, (np.sqrt(squared) <= small[:, None]).sum(axis=0) / k)
+    )
+    np.testing.assert_array_equal(found.reference_coverage, np.minimum(1, (across < radii[:, None]).sum(axis=1) / k))
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_one_sweep_gives_all_scores(k: int) -> None:
+    """Beside precision and recall of another k, with copies: neither changes the other."""
+    generator = np.random.default_rng(6)
+    reference = generator.normal(size=(300, 6)).astype(np.float32)
+    generated = np.concatenate([reference[:40], reference[:40], generator.normal(size=(200, 6)).astype(np.float32)])
+    both, plain = (manifold_scores(generated, reference, k=k, clipped_k=c) for c in (5, None))
+    alone = clipped_scores(generated, reference, k=5)
+    assert both.clipped is not None
+    assert plain.clipped is None
+    for field in ("density", "coverage", "sample_density", "reference_density", "reference_coverage"):
+        np.testing.assert_array_equal(getattr(both.clipped, field), getattr(alone, field))
+    for field in ("generated_density", "reference_covered", "reference_inside", "reference_sets"):
+        np.testing.assert_array_equal(getattr(both, field), getattr(plain, field))
+    assert manifold_scores(generated[:9], reference, k=k, clipped_k=9).clipped is None
 
 
 def test_good_samples_score_their_share() -> None:
@@ -126,11 +168,15 @@ def test_vendi_is_the_entropy_of_the_similarities_eigenvalues(shape: tuple[int, 
 def test_copies_are_not_authentic() -> None:
     generator = np.random.default_rng(3)
     training = generator.normal(size=(80, 5)).astype(np.float32)
-    neighbours = neighbour_distances(training)
+
+    def share(samples: np.ndarray) -> float:
+        near = nearest_in_features(samples, training)
+        return authentic_share(near.distances, neighbourhoods(training).others[near.indices])
+
     copies = training[:20] + 1e-3 * generator.normal(size=(20, 5)).astype(np.float32)
     fresh = generator.normal(size=(200, 5)).astype(np.float32)
-    assert authentic_share(nearest_in_features(copies, training), neighbours) == 0.0
-    found = authentic_share(nearest_in_features(fresh, training), neighbours)
+    assert share(copies) == 0.0
+    found = share(fresh)
     count = 0
     for g in fresh.astype(float):
         distances = np.sqrt(((training.astype(float) - g) ** 2).sum(axis=1))
@@ -139,3 +185,16 @@ def test_copies_are_not_authentic() -> None:
         count += distances[x] > np.delete(others, x).min()
     assert found == count / len(fresh)
     assert 0.3 < found < 0.8
+
+
+@pytest.mark.parametrize("rows", [[3, 3, 9], list(range(30))])
+def test_neighbourhoods_leave_out_copies_of_the_image_itself(rows: list[int]) -> None:
+    training = np.random.default_rng(4).normal(size=(24, 3)).astype(np.float32)
+    training = np.concatenate([training, training[:6]])
+    found = neighbourhoods(training, np.array(rows))
+    for row, different, repeated, other in zip(rows, found.different, found.repeated, found.others, strict=True):
+        distances = np.sqrt(np.square(training.astype(float) - training[row].astype(float)).sum(axis=1))
+        assert different == pytest.approx(distances[distances > 0].min())
+        assert repeated == ((distances == 0).sum() > 1)
+        assert other == pytest.approx(np.delete(distances, row).min())
+    assert np.isinf(neighbourhoods(np.repeat(training[:1], 3, axis=0)).different).all()

@@ -93,7 +93,7 @@ def test_equal_to_float64_distances(name, k):
 def test_tiles_and_the_float64_stage_change_nothing(name, monkeypatch):
     generated, reference = adversarial()[name]
     monkeypatch.setitem(distances._TILE, "cpu", 17)
-    monkeypatch.setattr("ltgen_bench.metrics.precision_recall._MANY_PAIRS", 3)
+    monkeypatch.setattr("ltgen_bench.metrics.numerics.close_pairs._MANY_PAIRS", 3)
     assert fast_scores(generated, reference, 3) == pytest.approx(slow_scores(generated, reference, 3), rel=1e-13)
 
 
@@ -319,8 +319,8 @@ def test_bfloat16_first_changes_nothing(name, give_up, monkeypatch):
     monkeypatch.setattr(neighbours, "_TRIAL_SHARE", 0.2 if give_up else 1.0)
     monkeypatch.setitem(distances._TILE, "cpu", 64)
     if give_up:
-        monkeypatch.setattr("ltgen_bench.metrics.precision_recall._MANY_PAIRS", 3)
-        monkeypatch.setattr("ltgen_bench.metrics.precision_recall._FAILED_TILES", 2)
+        monkeypatch.setattr("ltgen_bench.metrics.numerics.close_pairs._MANY_PAIRS", 3)
+        monkeypatch.setattr("ltgen_bench.metrics.numerics.close_pairs._FAILED_TILES", 2)
     assert fast_scores(generated, reference, 3) == pytest.approx(expected, rel=1e-13)
     again = kth_neighbours(generated, reference, 2)
     assert (again.indices == found.indices).all()

@@ -21,10 +21,13 @@ OVERALL = (
     ("inception_score", "Inception Score", True),
     ("f8", "F8 (recall of PRD)", True),
     ("f1_8", "F1/8 (precision of PRD)", True),
-    ("precision", "precision (k-NN)", True),
-    ("recall", "recall (k-NN)", True),
+    ("precision", "precision{manifold}", True),
+    ("recall", "recall{manifold}", True),
     ("density", "density", True),
     ("coverage", "coverage", True),
+    ("clipped_density", "clipped density, k = 5", True),
+    ("clipped_coverage", "clipped coverage, k = 5", True),
+    ("vendi_score", "Vendi score", True),
     ("label_accuracy", "label accuracy", True),
     ("probe_accuracy", "label accuracy, linear probe", True),
 )
@@ -62,7 +65,7 @@ def title_of(name: str, label: str) -> str:
     """A number's title by its name, as in `few.fid`; `label` is what the Frechet distance is called."""
     titles = {key: title for key, title, _ in OVERALL} | {"gap": "gap of {label}, tail minus head"}
     group, dot, key = name.rpartition(".")
-    title = titles[key].format(label=label)
+    title = titles[key].format(label=label, manifold=" (k-NN)")
     return f"{Group(group).caption} {title}" if dot else title
 
 
@@ -79,6 +82,7 @@ def record_tables(record: Record) -> list[Any]:
         label=record.extractors["features"].label,
         class_names=dataset.class_names,
         class_counts=dataset.class_counts,
+        manifold=record.protocol.recall_name.removeprefix("recall"),
     )
 
 
@@ -89,15 +93,16 @@ def metric_tables(
     label: str,
     class_names: Sequence[str],
     class_counts: Sequence[int] | None,
+    manifold: str = " (k-NN)",
 ) -> list[Any]:
     """Rich renderables: overall numbers, groups, classes, memorisation, and the reasons for what is missing.
 
-    `metrics` has the keys of a record's `metrics`; `label` is what the Frechet distance is called; without
-    `class_counts` (training images) classes keep their order.
+    `metrics` has the keys of a record's `metrics`; `label` is what the Frechet distance is called; `manifold` stands
+    behind precision and recall; without `class_counts` (training images) classes keep their order.
     """
     from rich.text import Text
 
-    parts: list[Any] = [_overall(metrics, heading, label)]
+    parts: list[Any] = [_overall(metrics, heading, label, manifold)]
     if metrics.get("groups"):
         parts.append(_groups(metrics["groups"], label))
     if any(value is not None for key, _ in COLUMNS for value in (metrics.get("per_class") or {}).get(key) or []):
@@ -149,7 +154,7 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
+def _overall(metrics: Mapping[str, Any], heading: str, label: str, manifold: str) -> Any:
     from rich.text import Text
 
     table = _table(heading)
@@ -172,7 +177,7 @@ def _overall(metrics: Mapping[str, Any], heading: str, label: str) -> Any:
         if value is not None and deviation is not None:
             shown += f" ± {number(deviation, scale)}"
         table.add_row(
-            Text(title.format(label=label)),
+            Text(title.format(label=label, manifold=manifold)),
             shown,
             interval(metrics["confidence"].get(key), scale),
             *([number(metrics.get(PERFECT[key])) if key in PERFECT else ""] if perfect else []),
@@ -239,14 +244,24 @@ def _memorisation(memorisation: Mapping[str, Mapping[str, Any]]) -> Any:
     for column in ("distance in", f"share{expected}", *captions, "median distance", "of held-out images"):
         table.add_column(column, justify="left" if column == "distance in" else "right")
     for space, found in memorisation.items():
-        groups = found.get("groups") or {}
-        table.add_row(
-            space,
-            percent(found.get("fraction")),
-            *(percent(groups.get(name)) for name in Group),
-            number(found.get("median_distance")),
-            number(found.get("held_out_median_distance")),
+        medians = number(found.get("median_distance")), number(found.get("held_out_median_distance"))
+        kinds: list[tuple[str, Mapping[str, Any] | None, tuple[str, str]]] = [
+            (space, found, medians),
+            ("  by class", found.get("by_class"), ("", "")),
+            ("  relative, by class", found.get("by_neighbourhood"), ("", "")),
+        ]
+        for title, kind, ends in kinds:
+            if kind is not None:
+                groups = kind.get("groups") or {}
+                row = percent(kind.get("fraction")), *(percent(groups.get(name)) for name in Group)
+                table.add_row(title, *row, *ends)
+    shares_of = [found["authentic_share"] for found in memorisation.values() if "authentic_share" in found]
+    if shares_of:
+        table.caption = (
+            "by class: thresholds of their own; relative: in units of the training image's distance to the next one. "
+            f"AuthPct {percent(shares_of[0])}"
         )
+        table.caption_justify = "left"
     return table
 
 

@@ -21,7 +21,7 @@ from ltgen_bench.methods import METHODS, DiffusionMethod
 # Of all samples, of every group and of every class, where the first is there.
 _EVERYWHERE = ("fid", "precision", "recall", "density", "coverage", "label_accuracy", "probe_accuracy")
 _BY_GROUP = (*_EVERYWHERE, "f8", "f1_8")
-_BY_CLASS = (*_EVERYWHERE, "fid_floor", "fid_floor_n", "kid")
+_BY_CLASS = (*_EVERYWHERE, "fid_floor", "fid_floor_n", "kid", "clipped_density", "clipped_coverage", "vendi_score")
 _WITH_INTERVAL = ("fid", "inception_score", "f8", "f1_8", "precision", "recall", "density", "coverage")
 _OF_LABELS = ("label_accuracy", "probe_accuracy")
 _GROUP_KEYS = {

@@ -20,6 +20,7 @@ from ltgen_bench.core.errors import SamplesError
 from ltgen_bench.metrics.inputs import Float64Array, FloatArray, IntArray
 from ltgen_bench.metrics.numerics.distances import (
     ABSOLUTE_ERROR,
+    DistinctRows,
     Frame,
     PreparedRows,
     RowPrecision,
@@ -35,7 +36,8 @@ from ltgen_bench.metrics.numerics.distances import (
 if TYPE_CHECKING:
     import torch
 
-# Neighbours kept beyond k, so that rounding seldom pushes a true neighbour off the list.
+# Neighbours kept beyond k, so that rounding seldom pushes a true neighbour off the list; of bfloat16 three times k
+# where that is more, since a row that stays open costs a finer product and a longer list almost nothing.
 _SPARE = {"bfloat16": 12, "float32": 4, "float64": 4}
 # It is tried on so many rows first, and left out when more than this share of them stays open.
 _TRIAL_ROWS = 256
@@ -115,18 +117,24 @@ def _smallest_between(
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The k-th smallest float64 squared distance (N,) of every row and the row number (N,) it belongs to."""
+    """Float64 squared distances and the row numbers they belong to: (N, k) nearest first, or (N,) of the k-th."""
 
     squared_distances: Float64Array
     indices: IntArray
 
 
 def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str = "cpu") -> Neighbours:
-    """The k-th nearest row of y (M, D) of every row of x (N, D); with y None, of the other rows of x.
+    """The last column of `nearest_neighbours`."""
+    found = nearest_neighbours(x, y, k, device=device)
+    return Neighbours(found.squared_distances[:, -1], found.indices[:, -1])
 
-    Exact: equal to sorting float64 squared distances; among equal distances the lowest row number is reported.
-    O(N M D) time, O(tile^2) memory besides one centred float32 copy of the inputs. Needs more than k rows to choose
-    from (`SamplesError`).
+
+def nearest_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str = "cpu") -> Neighbours:
+    """The k nearest rows of y (M, D) of every row of x (N, D); with y None, of the other rows of x.
+
+    Exact: equal to sorting float64 squared distances; among equal distances the lower row number goes first.
+    O(N M D) time, O(tile^2) memory besides one centred float32 copy of the inputs. Needs k rows to choose from
+    (`SamplesError`).
     """
     check_metrics_device(device)
     within = y is None
@@ -137,11 +145,11 @@ def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str =
     if x.shape[1] != database.shape[1]:
         raise SamplesError(f"features: {x.shape[1]} columns against {database.shape[1]}; both need the same extractor")
     frame = Frame.around(database, x)
-    result = Neighbours(np.full(len(x), np.nan), np.zeros(len(x), dtype=np.int64))
+    result = Neighbours(np.full((len(x), k), np.nan), np.zeros((len(x), k), dtype=np.int64))
     open_rows: IntArray = np.arange(len(x))
     with exact_float32():
         for precision in _precisions(coarse_pays(x, database, device)):
-            keep = min(k + _SPARE[precision], others)
+            keep = min(k + max(_SPARE[precision], 3 * k if precision == "bfloat16" else 0), others)
             prepared = prepare_rows(database, frame, device=device, precision=precision)
             queries = prepared if within else prepare_rows(x, frame, device=device, precision=precision)
             tile = tile_size(device)
@@ -162,9 +170,26 @@ def kth_neighbours(x: FloatArray, y: FloatArray | None, k: int, *, device: str =
     for row in open_rows:  # near-copies that even float64 products cannot tell apart
         columns = np.delete(np.arange(len(database)), row) if within else np.arange(len(database))
         distances = pair_squared_distances(x, database, np.full(len(columns), row), columns)
-        chosen = np.lexsort((columns, distances))[k - 1]
+        chosen = np.lexsort((columns, distances))[:k]
         result.squared_distances[row], result.indices[row] = distances[chosen], columns[chosen]
     return result
+
+
+def point_neighbours(x: FloatArray, distinct: DistinctRows, k: int, *, device: str = "cpu") -> Neighbours:
+    """The k nearest other rows of x (N, D) of every one of its distinct points, (U, k), named by their points' numbers.
+
+    Of a point that occurs often only k + 1 copies take part, which leaves every distance as it is.
+    """
+    if len(distinct) == len(x):
+        return nearest_neighbours(x, None, k, device=device)
+    order = np.argsort(distinct.index, kind="stable")
+    first = np.cumsum(distinct.weights) - distinct.weights
+    copy_number = np.arange(len(x)) - np.repeat(first, distinct.weights)
+    kept = order[copy_number <= k]
+    found = nearest_neighbours(x[kept], None, k, device=device)
+    of_point = np.empty(len(distinct), dtype=np.int64)
+    of_point[distinct.index[kept]] = np.arange(len(kept))
+    return Neighbours(found.squared_distances[of_point], distinct.index[kept[found.indices[of_point]]])
 
 
 def _precisions(coarse: bool) -> tuple[RowPrecision, ...]:
@@ -182,7 +207,7 @@ def _settle(
     *,
     all_kept: bool,
 ) -> IntArray:
-    """Fill in the rows whose k-th neighbour the kept candidates decide; returns the others.
+    """Fill in the rows whose k neighbours the kept candidates decide; returns the others.
 
     `bounds` (R, keep): lower bounds of the candidates' squared distances, ascending.
     """
@@ -190,17 +215,15 @@ def _settle(
     error = max(x.error, y.error)
     low = bounds - ABSOLUTE_ERROR
     high = bounds + 2 * error * (x_norms[rows][:, None] + y_norms[indices]) + ABSOLUTE_ERROR
-    kth_low = np.partition(low, k - 1, axis=1)[:, k - 1]
     kth_high = np.partition(high, k - 1, axis=1)[:, k - 1]
     # A row that is not on the list is at least as far away as the last bound on it.
     decided = np.full(len(rows), all_kept) | (low[:, -1] > kth_high)
-    below = high < kth_low[:, None]
-    candidate = (low <= kth_high[:, None]) & ~below & decided[:, None]
+    candidate = (low <= kth_high[:, None]) & decided[:, None]
     where, slot = np.nonzero(candidate)
     distances = pair_squared_distances(x.points, y.points, rows[where], indices[where, slot])
     order = np.lexsort((indices[where, slot], distances, where))
     starts = np.searchsorted(where, np.flatnonzero(decided))  # `where` is ascending
-    chosen = order[starts + (k - 1 - below.sum(axis=1)[decided])]
+    chosen = order[starts[:, None] + np.arange(k)]
     result.squared_distances[rows[decided]] = distances[chosen]
     result.indices[rows[decided]] = indices[where[chosen], slot[chosen]]
     return np.asarray(rows[~decided])

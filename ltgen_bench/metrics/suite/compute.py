@@ -17,7 +17,7 @@ from ltgen_bench.metrics.suite.findings import Findings, finish
 from ltgen_bench.metrics.suite.report import MetricReport
 from ltgen_bench.metrics.suite.steps import STEPS
 
-METRIC_NAMES = ("fid", "per_class_fid", "kid", "inception_score", "prd", "precision_recall", "memorisation")
+METRIC_NAMES = ("fid", "per_class_fid", "kid", "inception_score", "prd", "precision_recall", "vendi", "memorisation")
 
 
 def check_metric_names(only: Collection[str] | None) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ from ltgen_bench.metrics import uncertainty
 from ltgen_bench.metrics.groups import mean_of
 from ltgen_bench.metrics.inputs import FeatureArrays, FloatArray, IntArray, rows_of_classes
 from ltgen_bench.metrics.memorisation import MemorisationInputs, MemorisationScores
+from ltgen_bench.metrics.numerics.distances import distinct_rows
 from ltgen_bench.metrics.numerics.statistics import GaussianStatistics
+from ltgen_bench.metrics.repeats import effective_number
 from ltgen_bench.metrics.settings import MetricSettings
 from ltgen_bench.metrics.suite.report import MetricReport
 from ltgen_bench.metrics.uncertainty import Interval, StandardError
@@ -28,7 +30,8 @@ _KEYS = {
     "kid": ("kid", "kid_std"),
     "inception_score": ("inception_score", "inception_score_std"),
     "prd": ("f8", "f1_8"),
-    "precision_recall": ("precision", "recall", "density", "coverage"),
+    "precision_recall": ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage"),
+    "vendi": ("vendi_score",),
     "memorisation": ("memorisation",),
     "papers_fid": ("papers_fid", "copying_gain"),
     "real_vs_real": ("fid_floor", "coverage_ceiling"),
@@ -63,6 +66,7 @@ class Findings:
     errors: dict[str, StandardError] = field(default_factory=dict)
     limits: dict[str, tuple[float, float]] = field(default_factory=dict)
     share_counts: dict[str, int] = field(default_factory=dict)
+    repeats: IntArray | None = None
 
     def __post_init__(self) -> None:
         self.by_group = {name: {} for name in self.groups}
@@ -196,12 +200,17 @@ def _intervals(findings: Findings, gap: dict[str, float]) -> dict[str, Interval]
     """The interval of every number with a standard error, and of the gaps between two of them."""
     level = findings.settings.confidence_level
     found: dict[str, Interval] = {}
+    independent = _Independent(findings)
     for key, error in findings.errors.items():
         value = _value(findings, key)
         if value is None:
             continue
+        share = independent.share(key)
+        if share < 1:
+            error = error.as_of(share)
         if key in findings.share_counts:
-            found[key] = uncertainty.share_interval(value, error, level, count=findings.share_counts[key])
+            count = max(1, round(share * findings.share_counts[key]))
+            found[key] = uncertainty.share_interval(value, error, level, count=count)
         else:
             least, most = findings.limits[key]
             found[key] = uncertainty.number_interval(value, error, level, least=least, most=most)
@@ -211,6 +220,32 @@ def _intervals(findings: Findings, gap: dict[str, float]) -> dict[str, Interval]
             few, many = (float(findings.by_group[name.split(".")[1]][key]) for name in names)
             found[f"head_tail_gap.{key}"] = uncertainty.difference_interval(few, found[names[0]], many, found[names[1]])
     return found
+
+
+class _Independent:
+    """What share of the samples behind a number are independent draws: repeats of one sample count once."""
+
+    def __init__(self, findings: Findings) -> None:
+        clusters, labels = findings.repeats, findings.generated.labels
+        if clusters is None:  # nothing looked for near-equal samples
+            clusters = distinct_rows(findings.generated.features).index
+        self._whole = effective_number(clusters) / len(clusters)
+        self._groups = {}
+        if self._whole == 1:
+            return
+        different = len(np.unique(clusters))
+        findings.notes["confidence"] = (
+            f"{len(clusters):,} samples are {different:,} different ones: intervals count repeats once"
+        )
+        for group, classes in findings.groups.items():
+            own = clusters[np.isin(labels, classes)] if labels is not None else clusters[:0]
+            if len(own):
+                self._groups[group] = effective_number(own) / len(own)
+
+    def share(self, key: str) -> float:
+        """Of all samples, or of those of the group that `key` names."""
+        part, _, rest = key.partition(".")
+        return self._groups.get(rest.partition(".")[0], self._whole) if part == "groups" else self._whole
 
 
 def _value(findings: Findings, key: str) -> float | None:

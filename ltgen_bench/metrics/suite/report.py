@@ -27,7 +27,7 @@ class MetricReport:
             unseen ones: `fid` less its floor, minus `papers_fid` less its own.
         per_class: lists with one entry a class: `fid`, `fid_floor` (of `fid_floor_n` reference images against the
             `n_reference` - `fid_floor_n` others), `kid`, `precision`, `recall`, `density`, `coverage`,
-            `label_accuracy`, `n_generated`, `n_reference`.
+            `clipped_density`, `clipped_coverage`, `vendi_score`, `label_accuracy`, `n_generated`, `n_reference`.
         groups: for `many`, `medium`, `few` a dictionary. `fid`: the group's classes pooled; `precision`, `recall`,
             `density`, `coverage`: the group's samples within the other set's whole manifold; `mean_class_*`: plain
             means over the group's classes; also `f8`, `f1_8`, `label_accuracy`, counts, `classes`.
@@ -61,6 +61,9 @@ class MetricReport:
     recall: float | None = None
     density: float | None = None
     coverage: float | None = None
+    clipped_density: float | None = None
+    clipped_coverage: float | None = None
+    vendi_score: float | None = None
     label_accuracy: float | None = None
     per_class: Mapping[str, Sequence[float | int | None]] | None = None
     groups: Mapping[str, Mapping[str, Any]] | None = None

@@ -13,23 +13,14 @@ from ltgen_bench.metrics.inception_score import divergences, inception_score_of_
 from ltgen_bench.metrics.kid import kid, kid_error, per_class_kid
 from ltgen_bench.metrics.label_accuracy import label_accuracy
 from ltgen_bench.metrics.linear_probe import fit_linear_probe
-from ltgen_bench.metrics.manifold_error import coverage_error, recall_error, recall_halves
-from ltgen_bench.metrics.memorisation import (
-    MemorisationScores,
-    memorisation_scores,
-    nearest_in_features,
-    nearest_in_pixels,
-)
 from ltgen_bench.metrics.numerics.content_order import deal
 from ltgen_bench.metrics.prd import f_scores, prd_scores
-from ltgen_bench.metrics.precision_recall import ManifoldScores, manifold_scores, per_class_manifold_scores
 from ltgen_bench.metrics.suite.findings import Findings, reason_without_reference
 from ltgen_bench.metrics.suite.steps_frechet import step_fid, step_papers_fid, step_per_class_fid
+from ltgen_bench.metrics.suite.steps_manifold import step_precision_recall, step_vendi
+from ltgen_bench.metrics.suite.steps_memorisation import step_memorisation
 from ltgen_bench.metrics.suite.steps_real import step_ceilings, step_real_vs_real
 from ltgen_bench.metrics.uncertainty import StandardError
-
-# Closest pairs that a report names; enough for a panel.
-_CLOSEST_PAIRS = 64
 
 
 def step_kid(findings: Findings) -> None:
@@ -131,69 +122,6 @@ def _note_prd_errors(findings: Findings, prefix: str, errors: tuple[StandardErro
         findings.note_error(prefix + key, error, least=0.0, most=1.0)
 
 
-def step_precision_recall(findings: Findings) -> None:
-    """Precision, recall, density and coverage: of everything, of the groups, and within every class."""
-    reason = reason_without_reference(findings)
-    if reason or findings.reference is None:
-        findings.skip("precision_recall", reason or "")
-        return
-    k, device = findings.settings.k, findings.device
-    try:
-        scores = manifold_scores(findings.generated.manifold, findings.reference.manifold, k=k, device=device)
-    except SamplesError as error:
-        findings.skip("precision_recall", str(error))
-        return
-    for key, values, labels in (
-        ("precision", scores.generated_inside, findings.generated.labels),
-        ("recall", scores.reference_inside, findings.reference.labels),
-        ("density", scores.generated_density, findings.generated.labels),
-        ("coverage", scores.reference_covered, findings.reference.labels),
-    ):
-        findings.values[key] = getattr(scores, key)
-        findings.group_means(key, values, labels)
-    _note_manifold_errors(findings, scores)
-    if findings.generated_rows is None or findings.reference_rows is None:
-        findings.notes["per_class.recall"] = reason_without_reference(findings, labels=True) or ""
-        return
-    per_class = per_class_manifold_scores(
-        findings.generated.manifold,
-        findings.generated_rows,
-        findings.reference.manifold,
-        findings.reference_rows,
-        k=k,
-        device=device,
-    )
-    for key in ("precision", "recall", "density", "coverage"):
-        of_class = [None if s is None else float(getattr(s, key)) for s in per_class]
-        findings.set_per_class(key, of_class, f"needs more than k = {k} generated and reference samples")
-        findings.set_class_means(key, of_class)
-
-
-def _note_manifold_errors(findings: Findings, scores: ManifoldScores) -> None:
-    """Precision and density are means over the samples; recall and coverage are shares of what these reach."""
-    if findings.reference is None or not findings.settings.intervals:
-        return
-    findings.note_means("precision", scores.generated_inside, shares=True)
-    findings.note_means("density", scores.generated_density, shares=False)
-    generated, reference, strata = findings.generated.manifold, findings.reference.manifold, findings.strata
-    labels = findings.reference.labels
-    places = {"": np.ones(len(reference), dtype=bool)}
-    if labels is not None:
-        places |= {f"groups.{group}.": np.isin(labels, classes) for group, classes in findings.groups.items()}
-    halves = None
-    if len(generated) >= 4 * findings.settings.k:  # else a half has no manifold
-        halves = recall_halves(generated, reference, strata, k=findings.settings.k)
-    in_balls = scores.reference_counts, scores.reference_sets, scores.reference_single
-    for prefix, chosen in places.items():
-        if not chosen.any():
-            continue
-        if halves is not None:
-            error = recall_error(halves, chosen, len(generated))
-            findings.note_share(f"{prefix}recall", error, int(chosen.sum()))
-        error = coverage_error(*in_balls, chosen, strata, len(generated))
-        findings.note_share(f"{prefix}coverage", error, int(chosen.sum()))
-
-
 def step_label_accuracy(findings: Findings) -> None:
     """Label accuracy and the confusion table."""
     labels = findings.generated.labels
@@ -231,67 +159,6 @@ def step_label_probe(findings: Findings) -> None:
     findings.group_means("probe_accuracy_ceiling", probe.correct, findings.reference.labels)
 
 
-def step_memorisation(findings: Findings) -> None:
-    """Nearest training images in features and in pixels, compared with held-out images."""
-    given = findings.training
-    if given is None:
-        findings.skip("memorisation", "needs the training images' features or pixels")
-        return
-    found: dict[str, MemorisationScores] = {}
-    quantile, device = findings.settings.memorisation_quantile, findings.device
-    if given.training_features is not None:
-        training = given.training_features, given.mirrored_features
-        near = nearest_in_features(findings.generated.features, *training, device=device)
-        held = given.held_out_features
-        far = None if held is None else nearest_in_features(held, *training, device=device)
-        found["features"] = memorisation_scores(near, far, quantile=quantile)
-    if given.training_pixels is not None and given.generated_pixels is not None:
-        if len(given.generated_pixels) != len(findings.generated):
-            raise SamplesError(
-                f"generated_pixels: has {len(given.generated_pixels)} images, expected {len(findings.generated)}"
-            )
-        near = nearest_in_pixels(given.generated_pixels, given.training_pixels, device=device)
-        pixels = given.held_out_pixels
-        far = None if pixels is None else nearest_in_pixels(pixels, given.training_pixels, device=device)
-        found["pixels"] = memorisation_scores(near, far, quantile=quantile)
-    if not found:
-        findings.skip("memorisation", "needs the training images' features, or pixels of generated and training images")
-        return
-    findings.memorisation_scores = found
-    findings.values["memorisation"] = {
-        space: _memorisation_entry(findings, space, scores) for space, scores in found.items()
-    }
-
-
-def _memorisation_entry(findings: Findings, space: str, scores: MemorisationScores) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "median_distance": scores.median_distance,
-        "held_out_median_distance": scores.held_out_median_distance,
-        "threshold": scores.threshold,
-        "threshold_quantile": scores.quantile,
-        "fraction": scores.fraction,
-        "closest_pairs": [list(pair) for pair in scores.closest_pairs(_CLOSEST_PAIRS)],
-        "per_class": None,
-        "groups": None,
-    }
-    if scores.copied is None:
-        for key in ("threshold", "fraction"):
-            findings.notes[f"memorisation.{space}.{key}"] = scores.reason or ""
-        return entry
-    copied = scores.copied
-    findings.note_share(
-        f"memorisation.{space}.fraction", uncertainty.error_of_mean(copied, findings.strata), len(copied)
-    )
-    if findings.generated_rows is not None:
-        per_class = [float(copied[rows].mean()) if len(rows) else None for rows in findings.generated_rows]
-        entry["per_class"] = per_class
-        entry["groups"] = {}
-        for group, classes in findings.groups.items():
-            rows = np.concatenate([np.zeros(0, dtype=np.int64), *(findings.generated_rows[c] for c in classes)])
-            entry["groups"][group] = float(copied[rows].mean()) if len(rows) else None
-    return entry
-
-
 Step = Callable[[Findings], None]
 STEPS: tuple[tuple[str, str, Step], ...] = (
     ("fid", "FID", step_fid),
@@ -300,6 +167,7 @@ STEPS: tuple[tuple[str, str, Step], ...] = (
     ("inception_score", "Inception Score", step_inception_score),
     ("prd", "PRD: F8 and F1/8", step_prd),
     ("precision_recall", "precision, recall, density, coverage", step_precision_recall),
+    ("vendi", "Vendi scores", step_vendi),
     ("label_accuracy", "label accuracy", step_label_accuracy),
     ("label_probe", "label accuracy by a linear probe", step_label_probe),
     ("memorisation", "memorisation", step_memorisation),
