@@ -43,8 +43,8 @@ def metrics(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: fid, per_class_fid, kid, inception_score, prd, precision_recall, vendi, memorisation. "
-            "Default: all."
+            help="Comma-separated: fid, per_class_fid, kid, inception_score, prd, precision_recall, vendi, "
+            "memorisation. Default: all."
         ),
     ] = None,
     training: Annotated[
