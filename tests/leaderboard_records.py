@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from ltgen_bench.leaderboard.submission.verification import Verification, verifi
 from ltgen_bench.runs.resolve import resolve
 
 METHODS = {"ddpm": (5.6, 0.10), "cbdm": (5.2, 0.12), "t2h": (5.25, 0.10), "coral": (4.7, 0.08)}
+TABLE = Path("digits-lt--digits-1k.v1.md")
 PROTOCOL = PROTOCOLS["digits-1k.v1"]
 DATA_ROOT = Path("/nonexistent/data")  # the digits are embedded
 
@@ -292,3 +294,10 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     assert printable(err[:-1]) == err[:-1]  # nothing in it can move the cursor or turn the writing direction
     assert len(err) < 1200
     return err
+
+
+def table(markdown: str, number: int = 0) -> list[dict[str, str]]:
+    """The rows of the n-th Markdown table, bold marks kept."""
+    blocks = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in blocks[number].strip().splitlines()]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]

@@ -1,8 +1,12 @@
-"""What the tests of submissions share."""
+"""What the tests of boards and submissions share."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
+from leaderboard_records import write_leaderboard
 
 from ltgen_bench.evaluation.record import CodePart
 
@@ -18,3 +22,14 @@ def clean_code(monkeypatch: pytest.MonkeyPatch) -> None:
         "ltgen_bench.leaderboard.submission.verify",
     ):
         monkeypatch.setattr(f"{module}.code_state", lambda: CLEAN)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_leaderboard(tmp_path_factory.mktemp("made") / "leaderboards")
+
+
+@pytest.fixture
+def leaderboards(template: Path, tmp_path: Path) -> Path:
+    shutil.copytree(template, tmp_path / "leaderboards")
+    return tmp_path / "leaderboards"
