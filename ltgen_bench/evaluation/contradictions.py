@@ -306,17 +306,18 @@ def _is_memorisation(spaces: dict[str, Any] | None) -> bool:
         if space not in ("features", "pixels") or not isinstance(scores, dict):
             return False
         kinds = [scores, *(scores[key] for key in ("by_class", "by_neighbourhood") if scores.get(key) is not None)]
-        if not all(_holds_shares(kind) for kind in kinds) or not _is_share(scores.get("authentic_share")):
+        if not all(_holds_shares(kind) for kind in kinds) or not is_share(scores.get("authentic_share")):
             return False
     return True
 
 
 def _holds_shares(kind: Any) -> bool:
-    if not isinstance(kind, dict) or not _is_share(kind.get("fraction")):
+    if not isinstance(kind, dict) or not is_share(kind.get("fraction")):
         return False
     groups = kind.get("groups") or {}
-    return isinstance(groups, dict) and all(_is_share(share) for share in groups.values())
+    return isinstance(groups, dict) and all(is_share(share) for share in groups.values())
 
 
-def _is_share(value: Any) -> bool:
+def is_share(value: Any) -> bool:
+    """Whether a JSON value is a number from 0 to 1, or null."""
     return value is None or (type(value) in (int, float) and 0 <= value <= 1)

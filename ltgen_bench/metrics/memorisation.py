@@ -177,6 +177,16 @@ class MemorisationScores:
         return [(int(i), int(self.nearest.indices[i])) for i in order]
 
 
+def fewest_held_out(quantile: float) -> int:
+    """How many held-out images a threshold at their `quantile` needs: with fewer its rank is below the smallest one."""
+    return math.ceil(1 / quantile - 1 - 1e-9)  # 1 / q is rounded
+
+
+def low_quantile(values: Float64Array, quantile: float) -> float:
+    """Weibull's estimate of the `quantile` of what `values` (n,) are draws of."""
+    return float(np.quantile(values, quantile, method="weibull"))
+
+
 def memorisation_scores(
     nearest: NearestTraining, held_out: NearestTraining | None, *, quantile: float
 ) -> MemorisationScores:
@@ -191,8 +201,8 @@ def memorisation_scores(
         absent = "needs held-out images, whose distances set the threshold"
         return MemorisationScores(nearest, median, None, None, None, None, quantile, absent)
     held_out_median = float(np.median(held_out.distances))
-    needed = math.ceil(1 / quantile - 1 - 1e-9)  # 1 / q is rounded
-    threshold = float(np.quantile(held_out.distances, quantile, method="weibull"))
+    needed = fewest_held_out(quantile)
+    threshold = low_quantile(held_out.distances, quantile)
     reason = None
     if len(held_out.distances) < needed:
         reason = (

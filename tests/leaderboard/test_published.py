@@ -83,6 +83,9 @@ def test_a_number_printed_twice_is_one_row() -> None:
         (('columns = ["fid"]', 'columns = ["fud"]'), "input should be"),
         (("DDPM = [6.17, 9.43, 0.52]", "DDPM = [6.18, 9.43, 0.52]"), "two values of fid"),
         (("[source]", "[source"), "Expected ']' at the end of a table declaration"),
+        (('recall = "recall[vgg16,k=3]"', ""), "a table with recall, and no other, says which one"),
+        (('recall = "recall[vgg16,k=3]"', 'recall = "recall"'), "string should match pattern"),
+        (('recall = "recall[vgg16,k=3]"', 'recall = "recall[inception,k=5]"'), "two kinds of recall on cifar10lt"),
     ],
 )
 def test_mistakes_get_one_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -90,7 +90,12 @@ DERIVED = [
     ),
     *(
         (set_value("metrics", "memorisation", "features", value=value), "metrics.memorisation is not one of")
-        for value in (5, {"fraction": "abc"}, {"fraction": -3}, {"fraction": True})
+        for value in (
+            *(5, {"fraction": "abc"}, {"fraction": -3}, {"fraction": True}),
+            *({"fraction": 0.1, "groups": value} for value in ([0.1], {"few": "<b>"}, {"few": 7})),
+            *({"fraction": 0.1, key: [1]} for key in ("by_class", "by_neighbourhood", "authentic_share")),
+            {"fraction": 0.1, "by_class": {"fraction": 0.1, "groups": 3}},
+        )
     ),
 ]
 

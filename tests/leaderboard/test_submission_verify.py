@@ -291,6 +291,16 @@ def test_tolerances() -> None:
     assert line == "fid is 5 in the record and 5.006 measured again, more than 0.005 apart"
 
 
+def test_later_numbers_are_compared_where_a_record_states_them() -> None:
+    """Records of earlier versions lack them; a record that states one has to be right."""
+    plain = make_record(fid=5.0)
+    found = {**table_values(parse_record(json.dumps(plain), "x")), "clipped_coverage": 0.5, "vendi_score": 9.0}
+    assert list(disagreements(parse_record(json.dumps(plain), "x"), found)) == []
+    plain["metrics"] |= {"clipped_coverage": 0.5, "vendi_score": 9.1}
+    (line,) = disagreements(parse_record(json.dumps(plain), "x"), found)
+    assert line.startswith("vendi_score is 9.1 in the record and 9 measured again")
+
+
 METADATA = {"method": "CORAL", "seeds_run": [0, 1, 2], "declaration": DECLARATION}
 
 

@@ -70,6 +70,12 @@ def test_every_number_is_there_and_is_json():
         assert type(report[key]) is float, key
     for key in ("precision", "recall", "density", "coverage", "label_accuracy"):
         assert type(report[key]) is float, key
+    for key in ("clipped_density", "clipped_coverage", "vendi_score"):
+        assert type(report[key]) is float, key
+        assert None not in report["per_class"][key]
+        assert report["groups"]["few"][f"mean_class_{key}"] == pytest.approx(np.mean(report["per_class"][key][3:]))
+    for key in ("clipped_density", "clipped_coverage"):
+        assert report["confidence"][key]["low"] < report[key] < report["confidence"][key]["high"], key
     per_class = report["per_class"]
     assert {len(values) for values in per_class.values()} == {5}
     assert per_class["n_generated"] == per_class["n_reference"] == [80] * 5

@@ -10,10 +10,10 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from ltgen_bench.core.config import OPTIONAL_SECTIONS, build
 from ltgen_bench.core.errors import UserError
+from ltgen_bench.evaluation.contradictions import is_share
 from ltgen_bench.evaluation.record import CodePart, Record
 from ltgen_bench.features.catalogue import extractor_info
 from ltgen_bench.methods import METHODS, DiffusionMethod
@@ -128,16 +128,12 @@ def _memorisation(record: Record) -> Iterator[str]:
         by_class, share = scores.get("per_class"), scores.get("fraction")
         if not isinstance(by_class, list) or not record.samples.labelled or share is None:
             continue
-        if len(by_class) != len(counts) or not all(_is_share(value) for value in by_class):
+        if len(by_class) != len(counts) or not all(is_share(value) for value in by_class):
             yield f"metrics.memorisation.{space}.per_class is not one share a class"
             continue
         mean = sum(n * value for n, value in zip(counts, by_class, strict=True) if n) / max(1, sum(counts))
         if not math.isclose(mean, share, rel_tol=_RELATIVE, abs_tol=1e-9):
             yield f"metrics.memorisation.{space}.fraction is not the mean over the classes"
-
-
-def _is_share(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and 0 <= value <= 1)
 
 
 def _run(record: Record) -> Iterator[str]:

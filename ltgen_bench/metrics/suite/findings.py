@@ -200,6 +200,8 @@ def _intervals(findings: Findings, gap: dict[str, float]) -> dict[str, Interval]
     """The interval of every number with a standard error, and of the gaps between two of them."""
     level = findings.settings.confidence_level
     found: dict[str, Interval] = {}
+    if not findings.errors:
+        return found
     independent = _Independent(findings)
     for key, error in findings.errors.items():
         value = _value(findings, key)

@@ -29,7 +29,9 @@ def step_precision_recall(findings: Findings) -> None:
         findings.reference.manifold,
         findings.settings.clipped_k,
     )
-    part = deal(generated, findings.strata, CLIPPED_PARTS) if len(generated) >= 2 * CLIPPED_PARTS else None
+    part = None
+    if findings.settings.intervals and len(generated) >= 2 * CLIPPED_PARTS:
+        part = deal(generated, findings.strata, CLIPPED_PARTS)
     try:
         scores = manifold_scores(generated, reference, k=k, clipped_k=clipped_k, part=part, device=device)
     except SamplesError as error:
