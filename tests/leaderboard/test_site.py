@@ -12,6 +12,7 @@ from types import MappingProxyType
 import pytest
 from leaderboard_records import command, make_record, refused, write_leaderboard, write_submission
 
+from ltgen_bench.evaluation.report.tables import number
 from ltgen_bench.leaderboard.collect import Entry, boards, read_entries
 from ltgen_bench.leaderboard.columns import MAIN_COLUMNS
 from ltgen_bench.leaderboard.ranking import rows
@@ -102,6 +103,15 @@ def test_the_table_shows_what_the_board_says(built: Path, leaderboards: Path) ->
     fid, recall = (shown_cells(board, column[key], ordered) for key in ("fid", "recall"))
     assert [row[4] for row in found] == fid
     assert [row[8] for row in found] == recall
+
+
+def test_a_record_page_shows_numbers_in_its_titles_units(built: Path, leaderboards: Path) -> None:
+    """KID times 1,000 where the title says so, and no row for what records of an earlier version lack."""
+    entry = next(entry for entry in read_entries(leaderboards) if entry.name == "coral")
+    numbers = {row[0]: row[1] for row in Page(built / "records/digits-lt/coral/1.html").rows if len(row) == 4}
+    assert numbers["KID x 1000"] == number(entry.records[1].metrics.kid, 1000)
+    assert "Density" in numbers
+    assert not {"Clipped density", "Vendi score"} & set(numbers)
 
 
 def test_a_record_page_shows_where_it_comes_from(built: Path, leaderboards: Path) -> None:

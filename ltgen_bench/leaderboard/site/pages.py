@@ -214,11 +214,13 @@ def record_context(board: Board, entry: Entry, seed: int) -> dict[str, Any]:
     record = entry.records[seed]
     metrics = record.metrics
     overall = []
-    for column in _OVERALL:
-        value, interval = metrics.number(column.key), metrics.confidence.get(column.key)
+    for column in shown_columns(_OVERALL, lambda key: metrics.number(key) is not None):
+        interval = metrics.confidence.get(column.key)
         title = column.title.format(fid=board.fid_label)
-        shown = "" if interval is None else f"{number(interval.low)} … {number(interval.high)}"
-        overall.append((title, number(value), shown, "higher" if column.higher_is_better else "lower"))
+        low, high = (None, None) if interval is None else (interval.low, interval.high)
+        shown = "" if interval is None else f"{number(low, column.scale)} … {number(high, column.scale)}"
+        value = number(metrics.number(column.key), column.scale)
+        overall.append((title, value, shown, "higher" if column.higher_is_better else "lower"))
     group_keys = ("fid", "recall", "precision", "density", "coverage", "label_accuracy", "mean_class_fid")
     groups = []
     for group in Group:
