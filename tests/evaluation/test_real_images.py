@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
+import math
 import sys
 import tempfile
 from collections.abc import Callable
@@ -148,6 +149,7 @@ def measure(
                 training_pixels=training.pixels.transpose(0, 2, 3, 1),
                 held_out_pixels=reference.pixels.transpose(0, 2, 3, 1),
                 training_labels=training.labels,
+                held_out_labels=reference.labels,
             ),
         )
     return reports, warnings
@@ -163,13 +165,21 @@ COLUMNS: dict[str, Callable[[MetricReport], Any]] = {
     "recall": lambda r: r.recall,
     "density": lambda r: r.density,
     "coverage": lambda r: r.coverage,
+    "clipped density": lambda r: r.clipped_density,
+    "clipped coverage": lambda r: r.clipped_coverage,
+    "Vendi": lambda r: r.vendi_score,
     "FD many": lambda r: group(r, "many", "fid"),
     "FD few": lambda r: group(r, "few", "fid"),
     "class FD many": lambda r: group(r, "many", "mean_class_fid"),
     "class FD few": lambda r: group(r, "few", "mean_class_fid"),
     "class recall few": lambda r: group(r, "few", "mean_class_recall"),
+    "class clipped coverage few": lambda r: group(r, "few", "mean_class_clipped_coverage"),
+    "class Vendi few": lambda r: group(r, "few", "mean_class_vendi_score"),
     "copies (features)": lambda r: copies(r, "features"),
     "copies (pixels)": lambda r: copies(r, "pixels"),
+    "copies by class (features)": lambda r: copies(r, "features", "by_class"),
+    "copies by neighbourhood (pixels)": lambda r: copies(r, "pixels", "by_neighbourhood"),
+    "AuthPct": lambda r: 100 * r.memorisation["features"]["authentic_share"],
 }
 
 
@@ -178,9 +188,11 @@ def group(report: MetricReport, name: str, key: str) -> float:
     return float(report.groups[name][key])
 
 
-def copies(report: MetricReport, space: str) -> float:
+def copies(report: MetricReport, space: str, kind: str | None = None) -> float:
     assert report.memorisation is not None
-    return float(report.memorisation[space]["fraction"])
+    entry = report.memorisation[space]
+    found = (entry if kind is None else entry[kind] or {}).get("fraction")
+    return math.nan if found is None else float(found)  # with few images no class has a threshold
 
 
 @pytest.mark.shared
@@ -213,7 +225,9 @@ def test_each_metric_moves_the_way_its_definition_says(tmp_path: Path) -> None:
     assert blur["recall"] < 0.5 * base["recall"]
     assert blur["IS"] < 0.7 * base["IS"]
     assert blur["F8"] < base["F8"] - 0.05
-    assert blur["density"] > base["density"]
+    assert blur["density"] > 2 * base["density"]
+    assert blur["clipped density"] <= 1  # no more than good
+    assert blur["Vendi"] < 0.9 * base["Vendi"]
     assert blur["class recall few"] < 0.5 * base["class recall few"]
     # Lost classes are lost recall, with every image still real: precision stays. F8 falls, F1/8 hardly.
     assert lost["recall"] < base["recall"] - 0.05
@@ -224,11 +238,17 @@ def test_each_metric_moves_the_way_its_definition_says(tmp_path: Path) -> None:
     assert collapsed["recall"] < 0.2
     assert collapsed["class recall few"] < 0.2
     assert collapsed["precision"] > base["precision"] - 0.15
+    assert collapsed["clipped coverage"] < 0.7 * base["clipped coverage"]
+    assert collapsed["class Vendi few"] < 5  # five images a class
+    assert lost["clipped coverage"] < base["clipped coverage"] - 0.05
     # Copies of a head with many training images are as good as real images to FD; only the distances give them away.
     assert memorised["FD many"] < 1.15 * base["FD many"]
     assert memorised["FD few"] > 1.5 * base["FD few"]  # the tail has one or two images a class
     assert memorised["copies (features)"] > 0.99
     assert memorised["copies (pixels)"] == 1
+    assert memorised["copies by neighbourhood (pixels)"] > 0.95
+    assert base["copies by neighbourhood (pixels)"] <= 0.04
+    assert memorised["AuthPct"] < 5 < 50 < base["AuthPct"]
     # Shuffled labels change no number that ignores labels, and every one that reads them.
     for column in ("FD", "KID x 1000", "IS", "precision", "recall", "density", "coverage", "F8", "F1/8"):
         assert shuffled[column] == pytest.approx(base[column], rel=1e-6, abs=1e-6), column
