@@ -59,7 +59,9 @@ def metrics(
     fid_infinity: Annotated[
         bool, typer.Option("--fid-infinity", help="Extrapolate FID to infinitely many samples.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for neighbours, PRD, per-class FID.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N, for neighbours, PRD, per-class FID.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
 ) -> None:
     """Compare two sets of features. Nothing but features is needed: no images, no network, no checkpoint.
@@ -71,7 +73,7 @@ def metrics(
 
     Example: ltgen-bench metrics generated.npz reference.npz --only fid,prd --json
     """
-    from ltgen_bench.core.devices import cpu_threads, resolve_device
+    from ltgen_bench.core.devices import cpu_threads, measuring_device, resolve_device
     from ltgen_bench.evaluation.feature_files import read_reference, reference_statistics, write_statistics
     from ltgen_bench.metrics import check_metric_names
 
@@ -79,7 +81,7 @@ def metrics(
         raise ConfigError(f"--export-statistics {export_statistics} is a folder; name the .npz file to write")
     names = check_metric_names(None if only is None else [name.strip() for name in only.split(",") if name.strip()])
     settings = _settings(options.overrides, fid_infinity)
-    where = resolve_device(device, what="--device", kinds=("cpu", "cuda"))
+    where = measuring_device(resolve_device(device, what="--device"), options.progress().say)
     theirs = read_reference(reference)
     with cpu_threads(threads):
         _compare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -43,9 +43,16 @@ def _shown(kinds: Sequence[str]) -> str:
     return "auto, cpu, cuda, cuda:N or mps" if "mps" in kinds else "auto, cpu, cuda or cuda:N"
 
 
-def measuring_device(device: torch.device) -> torch.device:
-    """Where features and distances are computed: CUDA, else the CPU, because they need float64, which MPS lacks."""
-    return device if device.type == "cuda" else torch.device("cpu")
+def measuring_device(device: torch.device, say: Callable[[str], None] | None = None) -> torch.device:
+    """Where features and distances are computed: CUDA, else the CPU, because they need float64, which MPS lacks.
+
+    `say` gets one line where that is not the device that was asked for.
+    """
+    if device.type in ("cuda", "cpu"):
+        return device
+    if say is not None:
+        say(f"measured on the CPU: it needs float64, which {device.type} lacks")
+    return torch.device("cpu")
 
 
 def describe_device(device: torch.device) -> str:

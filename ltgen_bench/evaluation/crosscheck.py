@@ -71,7 +71,7 @@ def crosscheck(
     peers = _peers()
     progress = progress or Progress()
     check_samples(samples, dataset)
-    sets = FeatureSets.of(protocol, places, measuring_device(device), batch_size, progress)
+    sets = FeatureSets.of(protocol, places, measuring_device(device, progress.say), batch_size, progress)
     reference = reference_of(dataset, protocol)[1]
     own = sets.arrays("samples", samples.images, samples.labels)
     real = sets.arrays("reference", reference.images, reference.labels)

@@ -122,7 +122,7 @@ class Evaluator:
         refuse_unused_weights(protocol, self.places)
         if missing := missing_protocol_weights(protocol, self.places):
             raise MissingFileError("; ".join(f"{protocol.name} needs {file}" for file in missing.values()))
-        device = measuring_device(self.device)
+        device = measuring_device(self.device, self.progress.say)
         with memory_errors(_LESS_MEMORY):
             sets = self.feature_sets(protocol)
             seed = int(samples.sha256()[:12], 16) if secret is None else secret

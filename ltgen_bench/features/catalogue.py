@@ -39,6 +39,7 @@ EXTRACTORS: Registry[type[Extractor]] = Registry(
         "digits-cnn-unseen": "ltgen_bench.features.networks.digits_cnn:UnseenDigitsExtractor",
         "efficientnet-lite0": "ltgen_bench.features.networks.efficientnet:EfficientNetLite0Extractor",
         "inception-v3-fid": "ltgen_bench.features.networks.inception:InceptionV3Extractor",
+        "inception-v3-spatial": "ltgen_bench.features.networks.inception_spatial:SpatialInceptionExtractor",
         "vgg16-fc2": "ltgen_bench.features.networks.vgg16:VGG16Extractor",
         "dinov2-vit-b-14": "ltgen_bench.features.networks.dinov2:DINOv2Extractor",
         "dinov2-vit-l-14": "ltgen_bench.features.networks.dinov2:DINOv2LargeExtractor",

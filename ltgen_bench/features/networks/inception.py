@@ -25,7 +25,7 @@ from ltgen_bench.features.networks.folding import folded
 from ltgen_bench.features.networks.from_state import State, StateExtractor
 from ltgen_bench.features.networks.resize import Resize
 
-_INPUT_SIZE = 299
+INPUT_SIZE = 299
 BATCH_NORM_EPSILON = 1e-3
 
 
@@ -172,8 +172,8 @@ def _block_c(state: State, block: str) -> PooledBlock:
     )
 
 
-def inception_v3(state: State) -> nn.Sequential:
-    """The network from float (B, 3, 299, 299) in [-1, 1] to (B, 2048, 8, 8); KeyError when the weights do not fit."""
+def inception_until_mixed_6c(state: State) -> nn.Sequential:
+    """The first layers, from float (B, 3, 299, 299) in [-1, 1] to (B, 768, 17, 17): what Mixed_6d reads."""
     return nn.Sequential(
         Convolution(state, "Conv2d_1a_3x3", stride=2),
         Convolution(state, "Conv2d_2a_3x3"),
@@ -189,7 +189,15 @@ def inception_v3(state: State) -> nn.Sequential:
             (("branch3x3", _NONE),),
             (("branch3x3dbl_1", _NONE), ("branch3x3dbl_2", _SAME3), ("branch3x3dbl_3", _NONE)),
         ),
-        *(_block_c(state, f"Mixed_6{letter}") for letter in "bcde"),
+        *(_block_c(state, f"Mixed_6{letter}") for letter in "bc"),
+    )
+
+
+def inception_v3(state: State) -> nn.Sequential:
+    """The network from float (B, 3, 299, 299) in [-1, 1] to (B, 2048, 8, 8); KeyError when the weights do not fit."""
+    return nn.Sequential(
+        *inception_until_mixed_6c(state),
+        *(_block_c(state, f"Mixed_6{letter}") for letter in "de"),
         ReducingBlock(
             state,
             "Mixed_7a",
@@ -218,7 +226,7 @@ class InceptionV3Extractor(StateExtractor):
         """The folded network and, because pooling comes first, its classifier apart."""
         self._network = self.placed(inception_v3(state))
         self._classifier = state["fc.weight"].float().to(self.device)
-        self._resize = Resize("tensorflow", _INPUT_SIZE, self.device)
+        self._resize = Resize("tensorflow", INPUT_SIZE, self.device)
 
     def compute(self, images: torch.Tensor) -> ExtractorOutput:
         """Features (B, 2048) and logits (B, 1008) of uint8 images (B, 1 or 3, H, W)."""
