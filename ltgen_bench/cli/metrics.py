@@ -59,9 +59,7 @@ def metrics(
     fid_infinity: Annotated[
         bool, typer.Option("--fid-infinity", help="Extrapolate FID to infinitely many samples.")
     ] = False,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:N, for neighbours, PRD, per-class FID.")
-    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda: for neighbours, PRD, per-class FID.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
 ) -> None:
     """Compare two sets of features. Nothing but features is needed: no images, no network, no checkpoint.

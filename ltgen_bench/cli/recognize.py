@@ -99,7 +99,7 @@ def recognize(
     settings = RecognitionSettings(recipe_name, values, parse_fill(fill), weight, filtered, seeds, show_best)
     device = resolve_device(options.device or "auto")
     with options.progress() as progress:
-        kept = options.data_root / ".cache" / "recognition"
+        kept = options.places().recognition_cache
         results = _measured(options, RecognitionTask(dataset, settings, kept, device, progress), named)
     summary = {name: summarise(sets) for name, sets in results.items()}
     document = {"summary": summary, "results": results}
@@ -123,14 +123,12 @@ def _measured(
     options: Options, task: RecognitionTask, named: list[tuple[str, list[Path], Path | None]]
 ) -> dict[str, list[dict[str, Any]]]:
     """The results by method; those of a run are kept in its folder as well."""
-    from ltgen_bench.core.devices import cpu_threads, cuda_formats
     from ltgen_bench.core.storage import write_json
     from ltgen_bench.evaluation.recognition import recognize
     from ltgen_bench.evaluation.sample_sources import load_samples
 
     results: dict[str, list[dict[str, Any]]] = {}
-    # networks of a few pixels are faster on one thread
-    with cpu_threads(1 if task.dataset.image_shape[1] <= 16 else 0), cuda_formats(False, True):
+    with task.computing():
         for name, files, run in named:
             task.progress.say(f"{name}: {', '.join(map(str, files))}")
             samples = load_samples(files, task.dataset.class_names, options.data_root / ".cache" / "samples")

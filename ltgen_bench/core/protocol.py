@@ -98,6 +98,9 @@ class Protocol(BaseModel):
     """ridge.v1: label accuracy by a linear probe of the reference's features."""
     copies: Literal["mirrored"] | None = None
     """mirrored: suspected copies are sought among mirror images too."""
+    recognition: Literal["cas.v1"] | None = None
+    """cas.v1: classifiers are trained on real images, on generated ones and on real ones filled up with generated ones,
+    three of each, and tested on real images (classification accuracy score); null: not."""
 
     @model_validator(mode="after")
     def _selection_is_whole(self) -> Protocol:
@@ -225,6 +228,21 @@ _OFFLINE = Protocol(
 )
 
 
+_DIGITS_SECOND = _second(
+    _DIGITS,
+    "1,000 digits, 100 a class, against 540 unseen ones, in a network that has not seen them either.",
+    extractor="digits-cnn-unseen",
+    manifold_extractor="digits-cnn-unseen",
+    prd_clusters_per_class=5,  # 20 would be 200 clusters for 1,080 images
+    guidance_samples=600,  # 195,000 network calls at most: three for each of the training's 64,000 images
+)
+_CIFAR_SECOND = _second(
+    _CIFAR,
+    "CIFAR: 50,000 samples, equally many a class, against the 10,000 test images.",
+    guidance_samples=10_000,
+)
+
+
 def _in_dinov2(base: Protocol) -> Protocol:
     """`base` in DINOv2's features for everything: FD-DINOv2 as dgm-eval and edm2 publish it."""
     return base.model_copy(
@@ -234,6 +252,18 @@ def _in_dinov2(base: Protocol) -> Protocol:
             "extractor": "dinov2-vit-l-14",
             "manifold_extractor": "dinov2-vit-l-14",
             "neighbours": 5,
+        }
+    )
+
+
+def _with_recognition(base: Protocol) -> Protocol:
+    """`base` and what its samples are worth to a classifier."""
+    stem, _, version = base.name.rpartition(".")
+    return base.model_copy(
+        update={
+            "name": f"{stem}-recognition.{version}",
+            "summary": f"{base.name}, and classifiers trained on the samples and tested on real images.",
+            "recognition": "cas.v1",
         }
     )
 
@@ -309,19 +339,8 @@ PROTOCOLS: dict[str, Protocol] = {
         _IMAGES,
         _IMAGENET,
         _OFFLINE,
-        _second(
-            _DIGITS,
-            "1,000 digits, 100 a class, against 540 unseen ones, in a network that has not seen them either.",
-            extractor="digits-cnn-unseen",
-            manifold_extractor="digits-cnn-unseen",
-            prd_clusters_per_class=5,  # 20 would be 200 clusters for 1,080 images
-            guidance_samples=600,  # 195,000 network calls at most: three for each of the training's 64,000 images
-        ),
-        _second(
-            _CIFAR,
-            "CIFAR: 50,000 samples, equally many a class, against the 10,000 test images.",
-            guidance_samples=10_000,
-        ),
+        _DIGITS_SECOND,
+        _CIFAR_SECOND,
         _second(
             _IMAGES,
             "Any image set: 50,000 samples, equally many a class, against unseen images.",
@@ -348,6 +367,7 @@ PROTOCOLS: dict[str, Protocol] = {
             sampler_steps=25,
             kid_subset_size=500,
         ),
+        *(_with_recognition(base) for base in (_DIGITS_SECOND, _CIFAR_SECOND)),
         *_PAPERS,
         *(_in_dinov2(base) for base in (_CIFAR, _IMAGES)),
     )

@@ -26,7 +26,8 @@ from ltgen_bench.evaluation.compared import Compared, compared_sides, reference_
 from ltgen_bench.evaluation.feature_sets import FeatureSets
 from ltgen_bench.evaluation.parts import class_mix_differs, dataset_part, extractor_part, metric_settings, samples_part
 from ltgen_bench.evaluation.places import EvaluationPlaces, missing_protocol_weights, refuse_unused_weights
-from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, SamplesPart
+from ltgen_bench.evaluation.recognition.section import UNLABELLED, recognised
+from ltgen_bench.evaluation.record import DatasetPart, ExtractorPart, RecognitionPart, SamplesPart
 from ltgen_bench.evaluation.samples import Samples, as_samples, check_class_counts, check_samples
 from ltgen_bench.features import missing_weights
 from ltgen_bench.metrics import MetricReport, compute_metrics
@@ -43,6 +44,7 @@ class Evaluation:
     samples: SamplesPart
     extractors: dict[str, ExtractorPart]
     authenticity: Authenticity  # whether the samples can be honest, as far as they say so themselves
+    recognition: RecognitionPart | None = None  # where the protocol asks for it: `Evaluator.with_recognition`
 
     def __repr__(self) -> str:
         label = self.extractors["features"].label
@@ -52,7 +54,9 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """The metrics, as JSON values."""
-        return self.report.to_dict()
+        if self.recognition is None:
+            return self.report.to_dict()
+        return {**self.report.to_dict(), "recognition": self.recognition.model_dump(mode="json")}
 
     def save(self, path: str | Path) -> None:
         """Write the metrics as JSON; a record with its provenance is what the command `evaluate` writes."""
@@ -88,7 +92,8 @@ def evaluate(
         protocol = get_protocol(protocol)
     samples = as_samples(images, labels, dataset)
     evaluator = Evaluator(places, resolve_device(device), batch_size, progress or Progress())
-    return evaluator.measure(samples, dataset, protocol.for_samples(len(samples)))
+    evaluation = evaluator.measure(samples, dataset, protocol.for_samples(len(samples)))
+    return evaluator.with_recognition(evaluation, samples, dataset)
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,19 @@ class Evaluator:
             extractors={role: extractor_part(extractor, protocol) for role, extractor in extractors.items()},
             authenticity=authenticity,
         )
+
+    def with_recognition(self, evaluation: Evaluation, samples: Samples, dataset: Dataset) -> Evaluation:
+        """The evaluation of these samples with what a classifier learns from them, where its protocol asks for it.
+
+        Trains classifiers, so that it takes longer than all the rest; what verifies an evaluation leaves it out.
+        """
+        protocol = evaluation.protocol
+        part = recognised(samples, dataset, protocol, self.places, self.device, self.progress)
+        if part is None and protocol.recognition is not None:
+            report = evaluation.report
+            report = replace(report, notes={**report.notes, "recognition": UNLABELLED})
+            return replace(evaluation, report=report)
+        return replace(evaluation, recognition=part)
 
     def feature_sets(self, protocol: Protocol) -> FeatureSets:
         """The networks of `protocol` with the feature cache; raises MissingFileError or CheckpointError."""

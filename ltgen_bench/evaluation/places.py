@@ -25,6 +25,11 @@ class EvaluationPlaces:
         """The folder of downloaded weights."""
         return self.data_root / "weights"
 
+    @property
+    def recognition_cache(self) -> Path:
+        """The folder of what recognition's classifiers scored."""
+        return self.data_root / ".cache" / "recognition"
+
     def feature_cache(self, progress: Progress) -> FeatureCache | None:
         """The cache of extracted features, keyed by content; `progress` shows a warning when it cannot be written."""
         if not self.cache:

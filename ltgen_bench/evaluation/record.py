@@ -7,6 +7,7 @@ repeated on the same machine. The JSON schema is `ltgen_bench/record.schema.json
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -158,6 +159,51 @@ class PerClassMetrics(BaseModel):
         return dict(self.model_extra or {})
 
 
+RecognitionArm = Literal["real", "generated", "generated-balanced", "filled"]
+
+
+class RecognitionRow(Part):
+    """One classifier's top-1 on real images, mean over classes; null for a group without test images."""
+
+    arm: RecognitionArm  # what it was trained on
+    seed: Count  # of the classifier
+    images: Count
+    all: Fraction
+    many: Fraction | None
+    medium: Fraction | None
+    few: Fraction | None
+
+
+class RecognitionPart(Part):
+    """What the samples are worth to a classifier of real images, after the last epoch."""
+
+    recipe: Name
+    steps: Count  # of every classifier
+    fill: Name  # how many generated images a class of real ones gets
+    weight: NotNegative  # of a generated image among real ones
+    filter: Text | None  # which generated images were left out
+    real_images: Count
+    test_images: Count
+    missing: dict[RecognitionArm, Count]  # generated images that an arm asks for and the samples do not have
+    rows: Annotated[list[RecognitionRow], Field(min_length=1, max_length=400)]
+
+    def accuracy(self, arm: str, place: str = "all") -> float | None:
+        """Mean over the classifiers."""
+        values = [getattr(row, place) for row in self.rows if row.arm == arm]
+        return fmean(values) if values and None not in values else None
+
+    def gain(self, place: str = "all") -> float | None:
+        """Filled minus real."""
+        filled, real = self.accuracy("filled", place), self.accuracy("real", place)
+        return None if filled is None or real is None else filled - real
+
+    def number(self, key: str) -> float | None:
+        """`gain`, `few_gain`, or an arm's accuracy by its name."""
+        if key.endswith("gain"):
+            return self.gain(key.removesuffix("gain").removesuffix("_") or "all")
+        return self.accuracy(key)
+
+
 class MetricsPart(Part):
     """What was measured; `null` is "not computed", with the reason in `notes`."""
 
@@ -201,6 +247,7 @@ class MetricsPart(Part):
     confusion: Annotated[list[Counts], Field(max_length=MAX_CLASSES)] | None = None
     confidence: dict[Name, Interval | None] = Field(default_factory=dict)
     memorisation: dict[str, Any] | None = None
+    recognition: RecognitionPart | None = None
     notes: dict[Name, Text] = Field(default_factory=dict)
 
     @property
@@ -219,6 +266,8 @@ class MetricsPart(Part):
             value = None if group is None else group.numbers.get(path[1])
         elif part == "memorisation":
             value = ((self.memorisation or {}).get(path[0]) or {}).get(path[1])
+        elif part == "recognition":
+            value = None if self.recognition is None else self.recognition.number(path[0])
         else:
             value = getattr(self, key)
         return None if value is None else float(value)

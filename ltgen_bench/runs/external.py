@@ -54,6 +54,7 @@ def evaluate_external(
     with cpu_threads(execution.threads):
         evaluator = Evaluator(places, device, execution.evaluation_batch_size, progress)
         evaluation = evaluator.measure(samples, dataset, protocol, resized_from=resized_from)
+        evaluation = evaluator.with_recognition(evaluation, samples, dataset)
         surroundings = environment(device)  # inside: it says how many threads there were
     method, seconds = MethodPart(name=name, title=name), {"evaluation": round(time.monotonic() - started, 3)}
     record = assemble_record(evaluation, method, surroundings, seed=seed, seconds={**seconds})

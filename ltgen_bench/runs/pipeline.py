@@ -186,16 +186,19 @@ class Run:
     def evaluate(self, samples: Samples, method: Method) -> Record:
         """Measure the samples, write figures and the record."""
         started = time.monotonic()
-        evaluation = self.evaluator().measure(samples, self.resolved.dataset, self.config.protocol)
+        evaluator, dataset = self.evaluator(), self.resolved.dataset
+        evaluation = evaluator.with_recognition(
+            evaluator.measure(samples, dataset, self.config.protocol), samples, dataset
+        )
         device = resolve_device(self.config.execution.device)
         clip = self.config.sampling.clip_x0 if isinstance(method, DiffusionMethod) else None
-        saturated = saturation_warning(samples.images, self.resolved.dataset.train().images, clip)
+        saturated = saturation_warning(samples.images, dataset.train().images, clip)
         if saturated is not None:
             self.progress.say(f"warning: {saturated}")
             report = evaluation.report
             evaluation = replace(evaluation, report=replace(report, notes={**report.notes, "saturation": saturated}))
         record = self._record(evaluation, method, device, time.monotonic() - started)
-        write_figures(self.folder.figures, record, samples, self.resolved.dataset.train())
+        write_figures(self.folder.figures, record, samples, dataset.train())
         write_record(self.folder.record, record)
         return record
 

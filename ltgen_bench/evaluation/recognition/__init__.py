@@ -2,7 +2,12 @@
 
 from ltgen_bench.evaluation.recognition.mixtures import Fill, Mixture, parse_fill
 from ltgen_bench.evaluation.recognition.recipes import RecognitionRecipe, recipe_names, recognition_recipe
-from ltgen_bench.evaluation.recognition.recognize import RecognitionSettings, RecognitionTask, recognize
+from ltgen_bench.evaluation.recognition.recognize import (
+    RecognitionSettings,
+    RecognitionTask,
+    images_to_test_with,
+    recognize,
+)
 from ltgen_bench.evaluation.recognition.summary import summarise
 
 __all__ = [
@@ -11,6 +16,7 @@ __all__ = [
     "RecognitionRecipe",
     "RecognitionSettings",
     "RecognitionTask",
+    "images_to_test_with",
     "parse_fill",
     "recipe_names",
     "recognition_recipe",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ltgen_bench.core.devices import cpu_threads, cuda_formats
 from ltgen_bench.core.errors import DataError, SamplesError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.core.storage import read_json_object, sha256_arrays, sha256_json, write_json
@@ -69,12 +71,7 @@ class RecognitionTask:
 
     def __post_init__(self) -> None:
         self.train = self.dataset.train()
-        test = not_trained_on(self.dataset.held_out(), self.train)
-        if test is None:
-            raise DataError(
-                f"data set {self.dataset.name} has no real images that nobody trained on, to test classifiers with"
-            )
-        self.test = test
+        self.test = test = images_to_test_with(self.dataset)
         self.counts = self.train.counts(self.dataset.class_count)
         self._test_hash = sha256_arrays(images=test.images, labels=test.labels)
 
@@ -104,6 +101,12 @@ class RecognitionTask:
         network = self._classifier(mixture, seed, self._key(mixture, seed), title).train()
         self.progress.finish()
         return network
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Threads and number formats: networks of a few pixels are faster on one thread."""
+        with cpu_threads(1 if self.dataset.image_shape[1] <= 16 else 0), cuda_formats(False, True):
+            yield
 
     def overall(self, by_class: list[float | None]) -> float:
         """Top-1 over the test images as if every class had as many."""
@@ -143,6 +146,14 @@ class RecognitionTask:
                 "best": self._shows_best,
             }
         )[:24]
+
+
+def images_to_test_with(dataset: Dataset) -> ImageSet:
+    """Real images that nobody trained on; raises DataError where there are none."""
+    test = not_trained_on(dataset.held_out(), dataset.train())
+    if test is None:
+        raise DataError(f"data set {dataset.name} has no real images that nobody trained on, to test classifiers with")
+    return test
 
 
 def recognize(task: RecognitionTask, samples: Samples) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ltgen_bench.core.choices import Group
-from ltgen_bench.evaluation.record import Record
+from ltgen_bench.evaluation.record import RecognitionPart, Record
 from ltgen_bench.metrics.uncertainty import MEANING
 
 MAX_CLASS_ROWS = 30  # with more classes, the ten largest and the ten smallest are shown
@@ -109,6 +109,8 @@ def metric_tables(
         parts.append(_classes(metrics["per_class"], label, class_names, class_counts))
     if metrics.get("memorisation"):
         parts.append(_memorisation(metrics["memorisation"]))
+    if metrics.get("recognition"):
+        parts.append(_recognition(RecognitionPart.model_validate(metrics["recognition"])))
     parts += [Text(note) for note in _notes(metrics)]
     return parts
 
@@ -262,6 +264,31 @@ def _memorisation(memorisation: Mapping[str, Mapping[str, Any]]) -> Any:
             f"AuthPct {percent(shares_of[0])}"
         )
         table.caption_justify = "left"
+    return table
+
+
+def _recognition(part: RecognitionPart) -> Any:
+    table = _table("recognition: top-1 on real images of classifiers trained on")
+    places = ("all", *Group)
+    for column in ("", "all", *(group.caption for group in Group)):
+        table.add_column(column, justify="right" if column else "left")
+    titles = {
+        "real": f"{part.real_images:,} real images",
+        "generated": "as many generated ones",
+        "generated-balanced": "generated ones, a balanced set",
+        "filled": f"real ones, filled up ({part.fill})",
+    }
+    for arm, title in titles.items():
+        table.add_row(title, *(percent(part.accuracy(arm, str(place))) for place in places))
+    gains = [part.gain(str(place)) for place in places]
+    table.add_row("filled minus real, points", *("-" if gain is None else f"{100 * gain:+.1f}" for gain in gains))
+    classifiers = len({row.seed for row in part.rows})
+    lines = [
+        f"{part.test_images:,} test images that nobody trained on; {part.recipe}, {part.steps:,} steps, last epoch, "
+        f"mean of {classifiers} classifiers"
+    ]
+    lines += [f"{titles[arm]}: {count:,} samples too few" for arm, count in part.missing.items() if count]
+    table.caption, table.caption_justify = "; ".join(lines), "left"
     return table
 
 
