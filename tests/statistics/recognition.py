@@ -35,8 +35,8 @@ INTRODUCTION = """# Recognition of digits
 `tests/statistics/recognition.py`: top-1 on 597 real digits that nobody trained on, %, mean over classes, mean ±
 standard deviation of {classifiers} classifiers ({recipe}, {epochs} epochs, the last one). Real: the 405 long-tailed
 images. Generated: as many samples. Filled: real ones and samples, every class up to 120 (up to 106 in the tail, as
-there are 100 samples a class). The interval of filled minus real is Student's over classifiers; the samples are those of
-one trained model, so that it says nothing of other seeds.
+there are 100 samples a class). The interval of filled minus real is Student's over classifiers; the samples are those
+of one trained model, so that it says nothing of other seeds.
 """
 PLACES = ("all", "many", "medium", "few")
 
