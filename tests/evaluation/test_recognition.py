@@ -124,12 +124,12 @@ def test_other_fills_are_refused(text: str) -> None:
         parse_fill(text)
 
 
-def pictures(counts: list[int], seed: int = 0) -> ImageSet:
-    """Images of 8 x 8 whose brightness says their class, not quite."""
+def pictures(counts: list[int], seed: int = 0, side: int = 8) -> ImageSet:
+    """Images whose brightness says their class, not quite."""
     generator = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(counts)), counts)
     means = 30 + 200 * labels / max(1, len(counts) - 1)
-    noise = generator.normal(0, 40, (len(labels), 1, 8, 8))
+    noise = generator.normal(0, 40, (len(labels), 1, side, side))
     return ImageSet((means[:, None, None, None] + noise).clip(0, 255).astype(np.uint8), labels)
 
 
@@ -174,6 +174,28 @@ def test_training_learns_and_resumes_to_the_bit(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "damaged").write_bytes(b"no state")
     anew = classifier(mixture, tmp_path / "damaged", recipe).train().state_dict()
     assert all(torch.equal(value, anew[name]) for name, value in whole.state_dict().items())
+
+
+def test_a_residual_network_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tensors are channels last, and come back from the file as such."""
+    monkeypatch.setattr("ltgen_bench.evaluation.recognition.training._SAVE_EVERY", 3)
+    mixture = Mixture.of(pictures([20, 10, 4], side=32), None)
+    recipe = QUICK.model_copy(update={"network": "resnet32", "epochs": 2, "crop_padding": 4})
+    assert recipe.steps(96) == 6
+    whole = classifier(mixture, None, recipe).train().state_dict()
+
+    stopping = classifier(mixture, tmp_path / "stopped", recipe)
+    stopping.tick = lambda step: (_ for _ in ()).throw(KeyboardInterrupt) if step == 4 else None
+    with pytest.raises(KeyboardInterrupt):
+        stopping.train()
+    resumed = classifier(mixture, tmp_path / "stopped", recipe)
+    seen: list[int] = []
+    resumed.tick = seen.append
+    state = resumed.train().state_dict()
+    assert seen == [4, 5, 6]
+    assert all(torch.equal(value, state[name]) for name, value in whole.items())
+    deep = next(value for value in state.values() if value.dim() == 4 and value.shape[1] > 1)
+    assert deep.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_an_image_of_weight_0_teaches_nothing() -> None:
