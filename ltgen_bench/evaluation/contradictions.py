@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ltgen_bench.core.protocol import PROTOCOLS
 from ltgen_bench.core.seeding import equal_labels, labels_by_policy
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.guidance_rule import best_scale, rule_scales, selection_cost
-from ltgen_bench.evaluation.record import HEADLINE_METRICS, MetricsPart, Record
+from ltgen_bench.evaluation.record import HEADLINE_METRICS, MetricsPart, RecognitionArm, Record
 
 MAX_DERIVED_SAMPLES = 10_000_000  # labels are drawn again up to here; a custom protocol may claim any number
 # Sums of float64 in another order differ in the last digits only.
@@ -111,6 +111,7 @@ def contradictions(record: Record) -> Iterator[str]:
     yield from _intervals(record)
     yield from _configuration(record)
     yield from _labels(record)
+    yield from _recognition(record)
     for point in record.separation or []:
         low, high = _SEPARATION.get(point.metric, (0.0, 1e100))
         if any(end is not None and not low <= end <= high for end in (point.value, point.low, point.high)):
@@ -271,6 +272,30 @@ def _guidance(record: Record, config: RunConfig) -> Iterator[str]:
         selection_cost(protocol, config.sampling.steps or 0, points),
     ):
         yield "guidance.samples or its network_evaluations are not those of the protocol's selection"
+
+
+def _recognition(record: Record) -> Iterator[str]:
+    """Recognition is there where the protocol asks for it, as cas.v1 has it."""
+    asked, part = record.protocol.recognition is not None, record.metrics.recognition
+    if part is None:
+        if asked and "recognition" not in record.metrics.notes:
+            yield "metrics.recognition is null, the protocol asks for it, and metrics.notes does not say why"
+        return
+    if not asked:
+        yield f"metrics.recognition is there, and protocol {record.protocol.name} does not ask for it"
+    elif (part.fill, part.weight, part.filter) != ("balanced", 1.0, None):
+        yield f"metrics.recognition has another fill, weight or filter than {record.protocol.recognition}"
+    wanted = {(arm, seed) for arm in get_args(RecognitionArm) for seed in range(3)}
+    if len(part.rows) != len(wanted) or {(row.arm, row.seed) for row in part.rows} != wanted:
+        yield "metrics.recognition.rows are not three classifiers, 0 to 2, for each of four training sets"
+    if part.real_images != record.dataset.total:
+        yield "metrics.recognition.real_images is not dataset.total"
+    for row in part.rows:
+        if row.arm == "real" and row.images != part.real_images:
+            yield "metrics.recognition: a classifier of real images was trained on another number of images"
+        groups = [value for value in (row.many, row.medium, row.few) if value is not None]
+        if groups and not min(groups) - ABSOLUTE <= row.all <= max(groups) + ABSOLUTE:
+            yield "metrics.recognition: an accuracy over all classes is not between those of the groups"
 
 
 def _null_in_a_list(value: Any) -> bool:

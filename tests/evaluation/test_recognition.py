@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
+from leaderboard_records import make_record
 from rich.console import Console
 
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import ConfigError, SamplesError, UnknownNameError
 from ltgen_bench.core.protocol import Protocol, get_protocol
 from ltgen_bench.datasets import Dataset, ImageSet, load_dataset
+from ltgen_bench.evaluation.contradictions import contradictions
 from ltgen_bench.evaluation.evaluate import Evaluator
 from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.recognition import (
@@ -41,7 +44,7 @@ from ltgen_bench.evaluation.recognition.mixtures import even_counts, first_of_ea
 from ltgen_bench.evaluation.recognition.networks import make_classifier
 from ltgen_bench.evaluation.recognition.recognize import ARMS
 from ltgen_bench.evaluation.recognition.training import Classifier, accuracy_by_class, probabilities
-from ltgen_bench.evaluation.record import MetricsPart
+from ltgen_bench.evaluation.record import MetricsPart, Record
 from ltgen_bench.evaluation.report.tables import metric_tables
 from ltgen_bench.evaluation.samples import Samples, write_samples
 
@@ -385,6 +388,65 @@ def test_a_set_without_images_to_test_with_is_refused_before_the_training(
     assert code == 2
     assert "data set digits-lt has no real images that nobody trained on, to test classifiers with" in err
     assert not list(tmp_path.glob("runs/**/*.safetensors"))
+
+
+def recorded() -> dict[str, Any]:
+    """A record of a protocol that asks for recognition, with what cas.v1 leaves."""
+    record = make_record()
+    record["protocol"]["recognition"] = "cas.v1"
+    numbers = {"all": 0.8, "many": 0.9, "medium": 0.8, "few": 0.7}
+    total = record["dataset"]["total"]
+    record["metrics"]["recognition"] = {
+        "recipe": "cnn-8px",
+        "steps": 560,
+        "fill": "balanced",
+        "weight": 1.0,
+        "filter": None,
+        "real_images": total,
+        "test_images": 597,
+        "missing": {"filled": 14},
+        "rows": [{"arm": arm, "seed": seed, "images": total, **numbers} for arm in ARMS for seed in range(3)],
+    }
+    return record
+
+
+def claims(record: dict[str, Any]) -> list[str]:
+    parsed = Record.model_validate_json(json.dumps(record))
+    return [line for line in contradictions(parsed) if "recognition" in line and "method.config" not in line]
+
+
+def without(record: dict[str, Any]) -> None:
+    record["metrics"]["recognition"] = None
+
+
+def with_a_reason(record: dict[str, Any]) -> None:
+    without(record)
+    record["metrics"]["notes"]["recognition"] = section.UNLABELLED
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda record: None, None),
+        (with_a_reason, None),
+        (without, "metrics.recognition is null, the protocol asks for it"),
+        (lambda record: record["protocol"].pop("recognition"), "does not ask for it"),
+        (lambda record: record["metrics"]["recognition"].update(fill="count"), "another fill, weight or filter"),
+        (lambda record: record["metrics"]["recognition"]["rows"].pop(), "not three classifiers, 0 to 2"),
+        (lambda record: record["metrics"]["recognition"]["rows"][0].update(seed=1), "not three classifiers, 0 to 2"),
+        (lambda record: record["metrics"]["recognition"].update(real_images=9), "real_images is not dataset.total"),
+        (lambda record: record["metrics"]["recognition"]["rows"][0].update(images=9), "another number of images"),
+        (
+            lambda record: record["metrics"]["recognition"]["rows"][4].update(all=0.95),
+            "not between those of the groups",
+        ),
+    ],
+)
+def test_what_a_record_says_of_it_is_checked(edit: Callable[[dict[str, Any]], object], message: str | None) -> None:
+    record = recorded()
+    edit(record)
+    found = claims(record)
+    assert found == [] if message is None else any(message in line for line in found)
 
 
 def test_the_command(cli: Cli, tmp_path: Path) -> None:
