@@ -174,6 +174,7 @@ def _sources(options: Options, sources: list[Path]) -> tuple[Dataset, list[tuple
 def _tables(summary: dict[str, Any], show_best: bool, results: dict[str, list[dict[str, Any]]]) -> list[Any]:
     from ltgen_bench.evaluation.recognition.recognize import ARMS
     from ltgen_bench.evaluation.recognition.summary import PLACES
+    from ltgen_bench.evaluation.report.tables import shown_gain
 
     rows, gains = [], []
     for name, found in summary.items():
@@ -184,7 +185,7 @@ def _tables(summary: dict[str, Any], show_best: bool, results: dict[str, list[di
                 best = [each["best_epoch"] for sets in results[name] for each in sets["rows"] if each["arm"] == arm]
                 row["best epoch, optimistic"] = f"{100 * sum(best) / len(best):.1f}"
             rows.append(row)
-        gains.append({"method": name} | {gain["group"]: _gain(gain) for gain in found["gain"]})
+        gains.append({"method": name} | {gain["group"]: shown_gain(gain) for gain in found["gain"]})
     return [
         "",
         "Top-1 on real images, %, mean over classes",
@@ -211,13 +212,6 @@ def _cell(row: dict[str, Any]) -> str:
         return "-"
     spread = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
     return f"{100 * row['mean']:.1f}{spread}"
-
-
-def _gain(row: dict[str, Any]) -> str:
-    if row["mean"] is None:
-        return "-"
-    interval = "" if row["low"] is None else f" ({100 * row['low']:+.1f} ... {100 * row['high']:+.1f})"
-    return f"{100 * row['mean']:+.1f}{interval}"
 
 
 def _missing(results: dict[str, list[dict[str, Any]]]) -> list[str]:

@@ -267,7 +267,17 @@ def _memorisation(memorisation: Mapping[str, Mapping[str, Any]]) -> Any:
     return table
 
 
+def shown_gain(gain: Mapping[str, Any]) -> str:
+    """A gain of `summarise` in points, with its interval."""
+    if gain["mean"] is None:
+        return "-"
+    ends = "" if gain["low"] is None else f" ({100 * gain['low']:+.1f} … {100 * gain['high']:+.1f})"
+    return f"{100 * gain['mean']:+.1f}{ends}"
+
+
 def _recognition(part: RecognitionPart) -> Any:
+    from ltgen_bench.evaluation.recognition.summary import summarise  # with torch, which no other table needs
+
     table = _table("recognition: top-1 on real images of classifiers trained on")
     places = ("all", *Group)
     for column in ("", "all", *(group.caption for group in Group)):
@@ -280,8 +290,8 @@ def _recognition(part: RecognitionPart) -> Any:
     }
     for arm, title in titles.items():
         table.add_row(title, *(percent(part.accuracy(arm, str(place))) for place in places))
-    gains = [part.gain(str(place)) for place in places]
-    table.add_row("filled minus real, points", *("-" if gain is None else f"{100 * gain:+.1f}" for gain in gains))
+    gains = {gain["group"]: gain for gain in summarise([part.model_dump(mode="json")])["gain"]}
+    table.add_row("filled minus real, points (95 % interval)", *(shown_gain(gains[str(place)]) for place in places))
     classifiers = len({row.seed for row in part.rows})
     lines = [
         f"{part.test_images:,} test images that nobody trained on; {part.recipe}, {part.steps:,} steps, last epoch, "
