@@ -1,17 +1,19 @@
 """What every ranked method's samples of digits are worth to a classifier of real ones.
 
     OMP_NUM_THREADS=1 python tests/statistics/recognition.py                      # the evidence's seed: 45 minutes
-    OMP_NUM_THREADS=1 python tests/statistics/recognition.py METHOD=1=FILE ...    # samples of a further seed
+    OMP_NUM_THREADS=1 python tests/statistics/recognition.py --retrain 1 2        # and those seeds, hours
 
-The samples are the board's own (`leaderboards/evidence/`, one seed of each method), and those of further trainings by
-the same recipe at the scale of guidance that the seed's record names. What is found is kept in `recognition.json`, so
-that it grows over several machines and days; `recognition.md` is the table of all of it.
+The samples are the board's own (`leaderboards/evidence/`, one seed of each method); further seeds are trained again by
+the row's recipe and sampled at the scale of guidance that the seed's record names. What is found is kept in
+`recognition.json`, so that it grows over several machines and days, and nothing that stands there is measured again;
+`recognition.md` is the table of all of it. Two processes may share the methods (`--methods`), with a `--kept` each.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,13 +81,30 @@ def measure(task: RecognitionTask, kept: Kept, method: str, seed: int, samples: 
     kept.setdefault(method, {})[str(seed)] = own
 
 
-def write(kept: Kept) -> None:
+def trained_again(method: str, seed: int, root: Path, data_root: Path) -> Path:
+    """Samples of a seed of a row, by its recipe and at its record's scale; what is there already is taken."""
+    run, samples = root / f"{method}-s{seed}", root / f"{method}-s{seed}.npz"
+    guidance = record_of(method, seed).guidance
+    scale = [] if guidance is None else ["--set", f"sampling.guidance_scale={guidance.guidance_scale}"]
+    command = [sys.executable, "-m", "ltgen_bench"]
+    places = ["--data-root", str(data_root), "--set", "execution.threads=1", "--quiet"]
+    recipe = BOARD / "tables" / "recipes" / "digits-lt" / f"{method}.toml"
+    if not samples.is_file():
+        train = ["train", "--config", str(recipe), "--seed", str(seed), "--run-dir", str(run)]
+        subprocess.run([*command, *train, *scale, *places], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*command, "sample", str(run), "--out", str(samples), *places], check=True, stdout=subprocess.DEVNULL
+        )
+    return samples
+
+
+def write(kept: Kept, path: Path) -> None:
     """A line for every trained model."""
     methods = []
     for method in sorted(kept):
         seeds = [f"  {json.dumps(seed)}: {json.dumps(own)}" for seed, own in sorted(kept[method].items())]
         methods.append(f"{json.dumps(method)}: {{\n" + ",\n".join(seeds) + "\n}")
-    write_text(HERE / "recognition.json", "{\n" + ",\n".join(methods) + "\n}\n")
+    write_text(path, "{\n" + ",\n".join(methods) + "\n}\n")
 
 
 def as_result(own: dict[str, list[list[float]]]) -> dict[str, Any]:
@@ -150,24 +169,35 @@ def table(kept: Kept) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("further", nargs="*", metavar="METHOD=SEED=FILE")
+    parser.add_argument("--retrain", nargs="*", type=int, default=[], metavar="SEED", help="beside the evidence's")
+    parser.add_argument("--methods", nargs="*", help="default: all of the evidence")
+    parser.add_argument("--work", type=Path, default=Path("recognition-runs"), help="for what is trained again")
+    parser.add_argument("--kept", type=Path, default=HERE / "recognition.json")
+    parser.add_argument("--merge", nargs="*", type=Path, default=[], metavar="FILE", help="others' kept results")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    kept: Kept = read_json_object(HERE / "recognition.json") or {}
+    kept: Kept = read_json_object(options.kept) or {}
+    for path in options.merge:
+        for method, seeds in (read_json_object(path) or {}).items():
+            kept.setdefault(method, {}).update(seeds)
     dataset = load_dataset(DatasetConfig(), options.data_root)
     settings = RecognitionSettings(*recognition_recipe(None, 8), seeds=tuple(range(CLASSIFIERS)))
     task = RecognitionTask(dataset, settings, options.data_root / ".cache" / "recognition", torch.device("cpu"))
-    given = [entry.split("=", 2) for entry in options.further]
-    if not given:
-        given = [[file.parent.name, "0", str(file)] for file in sorted(BOARD.glob("evidence/digits-lt/*/0.npz"))]
     for title, samples in controls(task, options.data_root).items():
         if title not in kept:
             measure(task, kept, title, 0, samples)
-    for method, seed, file in given:
-        measure(task, kept, method, int(seed), read_samples(Path(file)))
-        write(kept)
-    write_text(HERE / "recognition.md", table(kept))
+    evidence = {file.parent.name: file for file in sorted(BOARD.glob("evidence/digits-lt/*/0.npz"))}
+    for seed in (0, *options.retrain):
+        for method in options.methods or evidence:
+            if str(seed) in kept.get(method, {}):
+                continue
+            file = trained_again(method, seed, options.work, options.data_root) if seed else evidence[method]
+            measure(task, kept, method, seed, read_samples(file))
+            write(kept, options.kept)
+    write(kept, options.kept)
+    if options.kept == HERE / "recognition.json":
+        write_text(HERE / "recognition.md", table(kept))
 
 
 if __name__ == "__main__":
