@@ -15,6 +15,7 @@ from ltgen_bench.core.devices import autocast, cpu_threads, cuda_formats, memory
 from ltgen_bench.core.errors import MissingFileError
 from ltgen_bench.core.storage import sha256_json
 from ltgen_bench.evaluation.guidance_rule import most_selection_cost
+from ltgen_bench.evaluation.recognition.section import classifiers_cost
 from ltgen_bench.methods import NO_LABEL, DataSpec, DiffusionMethod
 from ltgen_bench.runs.resolve import ResolvedRun
 
@@ -49,6 +50,8 @@ def estimate_cost(resolved: ResolvedRun, trials: Trials | None = None) -> dict[s
     samples = config.protocol.samples
     sample_bytes = samples * int(torch.tensor(resolved.dataset.image_shape).prod())
     cost: dict[str, Any] = {"samples": samples, "samples_bytes": sample_bytes}
+    if config.protocol.recognition is not None:
+        cost |= classifiers_cost(resolved.dataset)
     method_class = resolved.method_class
     if not issubclass(method_class, DiffusionMethod):
         return cost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -175,3 +176,12 @@ def test_what_a_record_says_of_it_is_checked(edit: Callable[[dict[str, Any]], ob
     edit(record)
     found = claims(record)
     assert found == [] if message is None else any(message in line for line in found)
+
+
+def test_what_it_costs_is_said_before(cli: Cli) -> None:
+    code, out, _ = cli("run", "--protocol", "digits-1k-recognition.v2", "--dry-run", "--json")
+    assert code == 0
+    cost = json.loads(out)["cost"]
+    assert cost["recognition_classifiers"] == 4 * 3
+    epochs, batch = 80, 64  # of cnn-8px; an epoch is 405 images in whole batches
+    assert cost["recognition_images_seen"] == 4 * 3 * epochs * math.ceil(405 / batch) * batch

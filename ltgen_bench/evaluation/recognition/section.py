@@ -11,7 +11,7 @@ from ltgen_bench.core.protocol import Protocol
 from ltgen_bench.datasets import Dataset
 from ltgen_bench.evaluation.places import EvaluationPlaces
 from ltgen_bench.evaluation.recognition.recipes import recognition_recipe
-from ltgen_bench.evaluation.recognition.recognize import RecognitionSettings, RecognitionTask, recognize
+from ltgen_bench.evaluation.recognition.recognize import ARMS, RecognitionSettings, RecognitionTask, recognize
 from ltgen_bench.evaluation.record import RecognitionPart, RecognitionRow
 from ltgen_bench.evaluation.samples import Samples
 
@@ -38,6 +38,15 @@ def recognised(
     task = RecognitionTask(dataset, settings, places.recognition_cache, device, progress)
     with task.computing():
         return recognition_part(recognize(task, samples))
+
+
+def classifiers_cost(dataset: Dataset) -> dict[str, int]:
+    """What cas.v1 trains on a data set: classifiers, and the images that all of them see."""
+    recipe = recognition_recipe(None, dataset.image_shape[1])[1]
+    settings = RecognitionSettings("", recipe)
+    classifiers = len(ARMS) * len(settings.seeds)
+    images = classifiers * recipe.steps(dataset.total) * recipe.batch_size
+    return {"recognition_classifiers": classifiers, "recognition_images_seen": images}
 
 
 def recognition_part(result: dict[str, Any]) -> RecognitionPart:
