@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 
 _PAIRS_A_ROW = 12
+_FRAME = 2  # pixels of the magnified picture, around a generated image
+_GAP = 8  # between two pairs
+_TITLE = 22  # above a training image, for its class
+_FRAME_COLOUR = (194, 24, 91)
+_INCH = 100  # pixels of the magnified picture
 
 
 def closest_pairs_figure(
@@ -17,47 +22,41 @@ def closest_pairs_figure(
     memorisation: Mapping[str, Mapping[str, Any]],
     class_names: Sequence[str],
 ) -> Any:
-    """For each space ("features", "pixels") the closest pairs: training image above, generated image below.
+    """For each space ("features", "pixels") the closest pairs: training image above, generated image below, framed.
 
-    Both image arrays are uint8 (n, C, H, W); `memorisation` is that of a record. Returns a matplotlib figure.
+    Both image arrays are uint8 (n, C, H, W); `memorisation` is that of a record. Returns a matplotlib figure: one
+    picture with words on it, because a set of axes for every image takes matplotlib seconds.
     """
     import matplotlib.pyplot as plt
 
     spaces = [space for space in memorisation if memorisation[space].get("closest_pairs")]
-    blocks = max(1, len(spaces))
-    # The two rows of a pair stand close together; an empty row parts the spaces.
-    figure, axes = plt.subplots(
-        3 * blocks - 1,
-        _PAIRS_A_ROW,
-        figsize=(_PAIRS_A_ROW * 0.8 + 1, 2.1 * blocks + 0.3),
-        height_ratios=[1, 1, 0.35] * (blocks - 1) + [1, 1],
-        squeeze=False,
-        dpi=150,
+    height, width = (size * max(1, round(72 / size)) for size in generated.shape[2:])
+    block = _TITLE + 2 * height + 3 * _FRAME
+    canvas = np.full((max(1, len(spaces)) * block, _PAIRS_A_ROW * (width + _GAP), 3), 255, np.uint8)
+    sides = canvas.shape[1] / _INCH + 1.1, canvas.shape[0] / _INCH + 0.35
+    figure = plt.figure(figsize=sides, dpi=1.5 * _INCH)
+    axes = figure.add_axes(
+        (1.0 / sides[0], 0.05 / sides[1], canvas.shape[1] / _INCH / sides[0], canvas.shape[0] / _INCH / sides[1])
     )
-    for place in axes[2::3].flat:
-        place.set_axis_off()
-    for block, space in enumerate(spaces):
-        found, row = memorisation[space], 3 * block
-        pairs = found["closest_pairs"][:_PAIRS_A_ROW]
-        for column in range(_PAIRS_A_ROW):
-            upper, lower = axes[row, column], axes[row + 1, column]
-            for place in (upper, lower):
-                place.set_xticks([])
-                place.set_yticks([])
-                for spine in place.spines.values():
-                    spine.set_visible(False)
-            if column >= len(pairs):
-                continue
-            ours, theirs = pairs[column]
-            _show(upper, training[theirs])
-            _show(lower, generated[ours])
-            upper.set_title(class_names[training_labels[theirs]][:10], fontsize=7, pad=2)
-            for spine in lower.spines.values():
-                spine.set_visible(True)
-                spine.set_color("#c2185b")
-                spine.set_linewidth(1.2)
-        axes[row, 0].set_ylabel(f"by {space}:\ntraining", fontsize=7, rotation=0, ha="right", va="center")
-        axes[row + 1, 0].set_ylabel("generated", fontsize=7, rotation=0, ha="right", va="center")
+    for row, space in enumerate(spaces):
+        top = row * block + _TITLE
+        below = top + height + 2 * _FRAME
+        for column, (ours, theirs) in enumerate(memorisation[space]["closest_pairs"][:_PAIRS_A_ROW]):
+            left = column * (width + _GAP) + _FRAME
+            canvas[top : top + height, left : left + width] = _enlarged(training[theirs], height)
+            canvas[below - _FRAME : below + height + _FRAME, left - _FRAME : left + width + _FRAME] = _FRAME_COLOUR
+            canvas[below : below + height, left : left + width] = _enlarged(generated[ours], height)
+            name = class_names[training_labels[theirs]][:10]
+            axes.text(left + width / 2, top - 3, name, fontsize=7, ha="center", va="bottom")
+        axes.text(-8, top + height / 2, f"by {space}:\ntraining", fontsize=7, ha="right", va="center")
+        axes.text(-8, below + height / 2, "generated", fontsize=7, ha="right", va="center")
+    axes.imshow(canvas, interpolation="nearest", extent=(0, canvas.shape[1], canvas.shape[0], 0))
+    axes.set_axis_off()
+    figure.text(0.1 / sides[0], 1 - 0.1 / sides[1], _words(spaces, memorisation), fontsize=8, va="top")
+    return figure
+
+
+def _words(spaces: Sequence[str], memorisation: Mapping[str, Mapping[str, Any]]) -> str:
     shares = [
         f"{100 * memorisation[space]['fraction']:.1f} % by {space}"
         for space in spaces
@@ -66,10 +65,12 @@ def closest_pairs_figure(
     text = "the samples nearest to a training image, nearest first"
     if shares:
         text += f"; share of samples that are suspiciously near: {', '.join(shares)}"
-    figure.suptitle(text, fontsize=8, x=0.01, ha="left", y=0.99)
-    figure.subplots_adjust(left=0.1, right=0.99, bottom=0.02, top=0.88, wspace=0.1, hspace=0.06)
-    return figure
+    return text
 
 
-def _show(axes: Any, image: np.ndarray) -> None:
-    axes.imshow(np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0), interpolation="nearest")
+def _enlarged(image: np.ndarray, height: int) -> np.ndarray:
+    """(C, H, W) as RGB (height, ..., 3), every pixel a square."""
+    zoom = height // image.shape[1]
+    rgb = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
+    big: np.ndarray = rgb.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return big
