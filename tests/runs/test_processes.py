@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,34 +74,35 @@ def test_two_processes_sample_extract_and_choose_as_one(tmp_path: Path) -> None:
     assert "40 of 40 images were in the cache" in told  # where the processes have put their shares
 
 
+def in_training(run: Path) -> bool:
+    return (run / "checkpoints" / "training-state.safetensors").exists()
+
+
+def in_sampling(run: Path) -> bool:
+    return len(list(run.glob("samples/.samples-shards-*/*.npz"))) >= 2
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stage", "reached"),
-    [
-        ("training", lambda run: (run / "checkpoints" / "training-state.safetensors").exists()),
-        ("sampling", lambda run: len(list(run.glob("samples/.samples-shards-*/*.npz"))) >= 2),
-    ],
-)
-def test_a_process_that_dies_stops_the_other_and_nothing_is_lost(
-    stage: str, reached: Callable[[Path], bool], tmp_path: Path
-) -> None:
+def test_a_process_that_dies_stops_the_other_and_nothing_is_lost(tmp_path: Path) -> None:
+    """In training, again in sampling, and then to the end."""
     longer = ["--set=training.steps=60", "--set=sampling.steps=60", "--set=protocol.samples=160"]
-    process = start(tmp_path, "run", 2, *longer)
-    deadline = time.monotonic() + 240
-    while not any(reached(run) for run in tmp_path.glob("runs/*/*/*")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    killed_at = time.monotonic()
-    os.kill(workers(process.pid)[-1], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - killed_at < 45
-    assert process.returncode != 0
-    assert (
-        "another process of this run is gone; the same command goes on from the last checkpoint" in err
-        or "interrupted" in err
-    ), err
-    assert "ltgen_bench/core/distributed.py" not in err  # no traceback of ours
+    for reached in (in_training, in_sampling):
+        process = start(tmp_path, "run", 2, *longer)
+        deadline = time.monotonic() + 240
+        while not any(reached(run) for run in tmp_path.glob("runs/*/*/*")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        killed_at = time.monotonic()
+        os.kill(workers(process.pid)[-1], signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+        assert time.monotonic() - killed_at < 45
+        assert process.returncode != 0
+        assert (
+            "another process of this run is gone; the same command goes on from the last checkpoint" in err
+            or "interrupted" in err
+        ), err
+        assert "ltgen_bench/core/distributed.py" not in err  # no traceback of ours
     finish(tmp_path, "run", 2, *longer)
     assert record_of(tmp_path)["training"]["steps"] == 60
 
