@@ -30,7 +30,8 @@ def closest_pairs_figure(
     import matplotlib.pyplot as plt
 
     spaces = [space for space in memorisation if memorisation[space].get("closest_pairs")]
-    height, width = (size * max(1, round(72 / size)) for size in generated.shape[2:])
+    zoom = max(1, round(72 / generated.shape[2]))
+    height, width = (zoom * size for size in generated.shape[2:])
     block = _TITLE + 2 * height + 3 * _FRAME
     canvas = np.full((max(1, len(spaces)) * block, _PAIRS_A_ROW * (width + _GAP), 3), 255, np.uint8)
     sides = canvas.shape[1] / _INCH + 1.1, canvas.shape[0] / _INCH + 0.35
@@ -43,9 +44,9 @@ def closest_pairs_figure(
         below = top + height + 2 * _FRAME
         for column, (ours, theirs) in enumerate(memorisation[space]["closest_pairs"][:_PAIRS_A_ROW]):
             left = column * (width + _GAP) + _FRAME
-            canvas[top : top + height, left : left + width] = _enlarged(training[theirs], height)
+            canvas[top : top + height, left : left + width] = _enlarged(training[theirs], zoom)
             canvas[below - _FRAME : below + height + _FRAME, left - _FRAME : left + width + _FRAME] = _FRAME_COLOUR
-            canvas[below : below + height, left : left + width] = _enlarged(generated[ours], height)
+            canvas[below : below + height, left : left + width] = _enlarged(generated[ours], zoom)
             name = class_names[training_labels[theirs]][:10]
             axes.text(left + width / 2, top - 3, name, fontsize=7, ha="center", va="bottom")
         axes.text(-8, top + height / 2, f"by {space}:\ntraining", fontsize=7, ha="right", va="center")
@@ -68,9 +69,8 @@ def _words(spaces: Sequence[str], memorisation: Mapping[str, Mapping[str, Any]])
     return text
 
 
-def _enlarged(image: np.ndarray, height: int) -> np.ndarray:
-    """(C, H, W) as RGB (height, ..., 3), every pixel a square."""
-    zoom = height // image.shape[1]
+def _enlarged(image: np.ndarray, zoom: int) -> np.ndarray:
+    """(C, H, W) as RGB (zoom H, zoom W, 3)."""
     rgb = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
     big: np.ndarray = rgb.repeat(zoom, axis=0).repeat(zoom, axis=1)
     return big
