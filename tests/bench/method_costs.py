@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python tests/bench/method_costs.py > tests/bench/METHOD_COSTS.md     # about 15 minutes
 
 Losses and gradients on the 32-pixel network (35.8 M parameters), batch 8, float32, one thread; a method and DDPM take
-turns and the least processor time of each counts. Memory is what autograd keeps for the backward pass, which is what
-grows with the batch; it does not depend on the machine. `--rounds 1` and method names shorten it.
+turns and the least processor time of each counts. Operations are those of convolutions and matrix products, and memory
+is what autograd keeps for the backward pass, which is what grows with the batch; neither depends on the machine. Times
+do, by a tenth and more on a shared one. `--rounds 1` and method names shorten it; `--rounds 0` leaves time out.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_bench_training import fastest, full_size, make_batch, step_of
@@ -40,6 +44,25 @@ def kept_bytes(method: DiffusionMethod) -> int:
     return sum(seen.values())
 
 
+class Operations(TorchDispatchMode):
+    """Counts as torch's FlopCounterMode does, which cannot see a loss that is a gradient itself."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(function._overloadpacket)) is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def operations(method: DiffusionMethod) -> int:
+    """Floating-point operations of the losses of a batch and their gradients."""
+    with Operations() as counter:
+        step_of(method, SIZE)()
+    return counter.total
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
@@ -49,20 +72,22 @@ def main() -> None:
     known = [name for name in METHODS.names() if issubclass(METHODS.get(name), DiffusionMethod)]
     names = options.names or [name for name in known + JOINED if name != "ddpm"]
     plain = full_size("ddpm")
-    memory = kept_bytes(plain)
+    memory, work = kept_bytes(plain), operations(plain)
     print("# What a training step costs next to DDPM's\n\n`tests/bench/method_costs.py`, on a CPU; see there.\n")
-    print(
-        "| method | network passes | time / DDPM's | memory of a step / DDPM's | parameters of the network, M |", end=""
-    )
-    print(" trained beside it, M |\n|---|---|---|---|---|---|")
+    titles = ["method", "network passes", "operations / DDPM's", "time / DDPM's", "memory of a step / DDPM's"]
+    titles += ["parameters of the network, M", "trained beside it, M"]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for name in names:
         method = full_size(name)
-        base, cost = fastest(options.rounds, step_of(plain, SIZE), step_of(method, SIZE))
+        time = "–"
+        if options.rounds:
+            base, cost = fastest(options.rounds, step_of(plain, SIZE), step_of(method, SIZE))
+            time = f"{cost / base:.2f}"
         facts = {key: value / 1e6 for key, value in method.facts().items()}
         beside = sum(value for key, value in facts.items() if key != "network_parameters")
         print(
-            f"| `{name}` | {method.passes} | {cost / base:.2f} | {kept_bytes(method) / memory:.2f} | "
-            f"{facts['network_parameters']:.1f} | {beside:.2f} |",
+            f"| `{name}` | {method.passes} | {operations(method) / work:.3f} | {time} | "
+            f"{kept_bytes(method) / memory:.2f} | {facts['network_parameters']:.1f} | {beside:.2f} |",
             flush=True,
         )
 
