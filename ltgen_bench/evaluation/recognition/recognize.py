@@ -21,7 +21,7 @@ from ltgen_bench.datasets import Dataset, ImageSet, not_trained_on
 from ltgen_bench.evaluation.recognition.filtering import QUANTILE, kept_by
 from ltgen_bench.evaluation.recognition.mixtures import Fill, Mixture, even_counts, first_of_each_class
 from ltgen_bench.evaluation.recognition.recipes import RecognitionRecipe
-from ltgen_bench.evaluation.recognition.training import Classifier, accuracy_by_class
+from ltgen_bench.evaluation.recognition.training import FEW_PIXELS, Classifier, accuracy_by_class
 from ltgen_bench.evaluation.samples import Samples
 
 REAL, ONLY_GENERATED, GENERATED_BALANCED, FILLED = "real", "generated", "generated-balanced", "filled"
@@ -105,7 +105,7 @@ class RecognitionTask:
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Threads and number formats: networks of a few pixels are faster on one thread."""
-        with cpu_threads(1 if self.dataset.image_shape[1] <= 16 else 0), cuda_formats(False, True):
+        with cpu_threads(1 if self.dataset.image_shape[1] <= FEW_PIXELS else 0), cuda_formats(False, True):
             yield
 
     def overall(self, by_class: list[float | None]) -> float:
