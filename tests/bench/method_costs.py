@@ -1,11 +1,13 @@
 """What a training step of each method costs next to DDPM's: a Markdown table.
 
-    OMP_NUM_THREADS=1 python tests/bench/method_costs.py > tests/bench/METHOD_COSTS.md     # about 15 minutes
+    OMP_NUM_THREADS=1 python tests/bench/method_costs.py > tests/bench/METHOD_COSTS.md     # half an hour
 
-Losses and gradients on the 32-pixel network (35.8 M parameters), batch 8, float32, one thread; a method and DDPM take
-turns and the least processor time of each counts. Operations are those of convolutions and matrix products, and memory
-is what autograd keeps for the backward pass, which is what grows with the batch; neither depends on the machine. Times
-do, by a tenth and more on a shared one. `--rounds 1` and method names shorten it; `--rounds 0` leaves time out.
+Losses and gradients on the 32-pixel network (35.8 M parameters), float32, one thread; a method and DDPM take turns and
+the least processor time of each counts. Short steps, so that the fastest of many is one that nothing disturbed; but
+not where the network is passed twice: its second gradient is added to the first, 35.8 M sums whatever the batch is,
+which is a twentieth of a step of 4 images and nothing of one of 64. Operations are those of convolutions and matrix
+products, and memory is what autograd keeps for the backward pass, which is what grows with the batch; neither depends
+on the machine. `--rounds 1` and method names shorten it; `--rounds 0` leaves time out.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from test_bench_training import fastest, full_size, make_batch, step_of
 
 from ltgen_bench.methods import METHODS, DiffusionMethod
 
-SIZE = 8
+SIZES, ROUNDS = {1: 4, 2: 16, 3: 16}, {1: 12, 2: 6, 3: 4}  # by the number of passes
 JOINED = ["coral+cbdm", "coral+t2h", "cm+cbdm"]
 
 
-def kept_bytes(method: DiffusionMethod) -> int:
+def kept_bytes(method: DiffusionMethod, size: int) -> int:
     """Bytes of activations that the losses of a batch keep for the backward pass, each storage once."""
     seen: dict[int, int] = {}
     weights = {p.untyped_storage().data_ptr() for m in (method.network, method.extra) for p in m.parameters()}
@@ -40,7 +42,7 @@ def kept_bytes(method: DiffusionMethod) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = method.losses(make_batch(method.spec, SIZE))  # noqa: F841 - alive, so that no storage is used twice
+        losses = method.losses(make_batch(method.spec, size))  # noqa: F841 - alive, so that no storage is used twice
     return sum(seen.values())
 
 
@@ -56,38 +58,39 @@ class Operations(TorchDispatchMode):
         return result
 
 
-def operations(method: DiffusionMethod) -> int:
+def operations(method: DiffusionMethod, size: int) -> int:
     """Floating-point operations of the losses of a batch and their gradients."""
     with Operations() as counter:
-        step_of(method, SIZE)()
+        step_of(method, size)()
     return counter.total
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, help="default: 12, and 6 or 4 of the larger batches")
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = [name for name in METHODS.names() if issubclass(METHODS.get(name), DiffusionMethod)]
     names = options.names or [name for name in known + JOINED if name != "ddpm"]
     plain = full_size("ddpm")
-    memory, work = kept_bytes(plain), operations(plain)
+    own = {size: (kept_bytes(plain, size), operations(plain, size)) for size in set(SIZES.values())}
     print("# What a training step costs next to DDPM's\n\n`tests/bench/method_costs.py`, on a CPU; see there.\n")
-    titles = ["method", "network passes", "operations / DDPM's", "time / DDPM's", "memory of a step / DDPM's"]
+    titles = ["method", "network passes", "batch", "operations / DDPM's", "time / DDPM's", "memory of a step / DDPM's"]
     titles += ["parameters of the network, M", "trained beside it, M"]
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for name in names:
         method = full_size(name)
-        time = "–"
-        if options.rounds:
-            base, cost = fastest(options.rounds, step_of(plain, SIZE), step_of(method, SIZE))
+        time, size = "–", SIZES[method.passes]
+        memory, work = own[size]
+        if rounds := ROUNDS[method.passes] if options.rounds is None else options.rounds:
+            base, cost = fastest(rounds, step_of(plain, size), step_of(method, size))
             time = f"{cost / base:.2f}"
         facts = {key: value / 1e6 for key, value in method.facts().items()}
         beside = sum(value for key, value in facts.items() if key != "network_parameters")
         print(
-            f"| `{name}` | {method.passes} | {operations(method) / work:.3f} | {time} | "
-            f"{kept_bytes(method) / memory:.2f} | {facts['network_parameters']:.1f} | {beside:.2f} |",
+            f"| `{name}` | {method.passes} | {size} | {operations(method, size) / work:.3f} | {time} | "
+            f"{kept_bytes(method, size) / memory:.2f} | {facts['network_parameters']:.1f} | {beside:.2f} |",
             flush=True,
         )
 

@@ -136,6 +136,22 @@ def classifier(mixture: Mixture, state: Path | None = None, recipe: RecognitionR
     return Classifier(recipe, mixture, 3, 96, False, 5, CPU, state)
 
 
+def stopped_and_resumed(mixture: Mixture, state: Path, recipe: RecognitionRecipe, at: int) -> tuple[Any, list[int]]:
+    """Weights of a training that is interrupted at a step and taken up again, and the steps that it then made."""
+
+    def stop(step: int) -> None:
+        if step == at:
+            raise KeyboardInterrupt
+
+    stopping = classifier(mixture, state, recipe)
+    stopping.tick = stop
+    with pytest.raises(KeyboardInterrupt):
+        stopping.train()
+    resumed, seen = classifier(mixture, state, recipe), []
+    resumed.tick = seen.append
+    return resumed.train().state_dict(), seen
+
+
 def test_training_learns_and_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ltgen_bench.evaluation.recognition.training._SAVE_EVERY", 4)
     mixture = Mixture.of(pictures([60, 30, 6]), None)
@@ -145,19 +161,7 @@ def test_training_learns_and_resumes_to_the_bit(tmp_path: Path, monkeypatch: pyt
     assert fmean(value for value in found if value is not None) > 0.8
     assert not (tmp_path / "whole").exists()
 
-    stopping = classifier(mixture, tmp_path / "stopped", recipe)
-
-    def stop(step: int) -> None:
-        if step == 11:
-            raise KeyboardInterrupt
-
-    stopping.tick = stop
-    with pytest.raises(KeyboardInterrupt):
-        stopping.train()
-    resumed = classifier(mixture, tmp_path / "stopped", recipe)
-    seen: list[int] = []
-    resumed.tick = seen.append
-    state = resumed.train().state_dict()
+    state, seen = stopped_and_resumed(mixture, tmp_path / "stopped", recipe, 11)
     assert seen[0] == 9  # eight steps were kept
     assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
 
@@ -173,15 +177,7 @@ def test_a_residual_network_resumes_to_the_bit(tmp_path: Path, monkeypatch: pyte
     recipe = QUICK.model_copy(update={"network": "resnet32", "epochs": 2, "crop_padding": 4})
     assert recipe.steps(96) == 6
     whole = classifier(mixture, None, recipe).train().state_dict()
-
-    stopping = classifier(mixture, tmp_path / "stopped", recipe)
-    stopping.tick = lambda step: (_ for _ in ()).throw(KeyboardInterrupt) if step == 4 else None
-    with pytest.raises(KeyboardInterrupt):
-        stopping.train()
-    resumed = classifier(mixture, tmp_path / "stopped", recipe)
-    seen: list[int] = []
-    resumed.tick = seen.append
-    state = resumed.train().state_dict()
+    state, seen = stopped_and_resumed(mixture, tmp_path / "stopped", recipe, 4)
     assert seen == [4, 5, 6]
     assert all(torch.equal(value, state[name]) for name, value in whole.items())
     deep = next(value for value in state.values() if value.dim() == 4 and value.shape[1] > 1)
