@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import ltgen_bench
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import CheckpointError, RecordError, SamplesError
+from ltgen_bench.core.mappings import merge
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.datasets import ImageSet, load_dataset
 from ltgen_bench.evaluation.places import EvaluationPlaces
@@ -181,7 +182,7 @@ def test_unconditional_samples_say_nothing_of_classes(tmp_path: Path) -> None:
 
 def test_raw_weights_are_those_that_the_optimiser_left(tmp_path: Path) -> None:
     def run(weights: str) -> Run:
-        resolved = resolve({**QUICK, "sampling": {"steps": 4, "weights": weights}}, tmp_path / "data")
+        resolved = resolve(merge(QUICK, {"sampling": {"weights": weights}}), tmp_path / "data")
         return Run.at(resolved, tmp_path / "runs", EvaluationPlaces(tmp_path / "data"), Progress())
 
     averaged, raw = run("ema"), run("raw")

@@ -127,7 +127,8 @@ def test_rows_of_another_protocol_or_data_set_stay_out(leaderboards: Path, measu
     assert read_reference_rows(path) is None
 
 
-def test_the_command_measures_version_2_as_well(cli: Cli, tmp_path: Path):
+def test_the_command_measures_version_2_as_well(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ltgen_bench.leaderboard.reference_rows.REFERENCE_DRAWS", 1)
     code, out, err = cli(
         "baseline-rows", "digits-lt", "--protocol", "digits-1k.v2", "--json", "--quiet", "-o", tmp_path / "rows.json"
     )
