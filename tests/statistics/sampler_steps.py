@@ -20,6 +20,7 @@ import torch
 
 from ltgen_bench.core.choices import ModelWeights, SamplerName
 from ltgen_bench.core.progress import Progress
+from ltgen_bench.core.protocol import get_protocol
 from ltgen_bench.core.seeding import labels_by_policy, sample_seeds
 from ltgen_bench.evaluation.compared import reference_of
 from ltgen_bench.evaluation.feature_sets import FeatureSets
@@ -39,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--protocol", help="whose reference and feature network; default: the run's")
     parser.add_argument("--samples", type=int, help="default: the protocol's")
     parser.add_argument("--scale", type=float, default=0.0, help="of guidance")
     parser.add_argument("--seeds", type=int, default=3, help="of the short samplers; the long one is drawn once")
@@ -48,7 +50,7 @@ def main() -> None:
     config = read_run_config(options.run / "config.toml")
     resolved = resolve({**config.identity(), "seed": config.seed}, options.data_root)
     method = load_trained(resolved, RunFolder(options.run), torch.device("cpu"))
-    protocol = config.protocol
+    protocol = get_protocol(options.protocol) if options.protocol else config.protocol
     sets = FeatureSets.of(protocol, EvaluationPlaces(options.data_root), torch.device("cpu"), 128, Progress())
     info, reference = reference_of(resolved.dataset, protocol)
     real = sets.of_images("reference", reference.images)
