@@ -48,8 +48,9 @@ by the recipe cnn-8px, last epoch. Real: the 405 long-tailed images. Generated: 
 samples, every class up to 120 (up to 106 in the tail, as there are 100 samples a class). n is the number of trained
 models of a method whose samples were tried, five classifiers for each. Deviations are over the models, where n is 1
 over the classifiers. Intervals of filled minus real (Student's, 95 %) are over the models from n = 3 on; below that
-they are over the classifiers, and say little of other trainings. Below the methods: filled up with copies of training images, which is what oversampling does, and
-with the real images that the long tail left out, as a perfect generator would.
+they are over the classifiers, and say little of other trainings. Below the methods: filled up with copies of training
+images, which is what oversampling does, and with the real images that the long tail left out, as a perfect generator
+would.
 """
 Kept = dict[str, dict[str, dict[str, list[list[float]]]]]  # method -> seed -> arm -> of each classifier, by place
 
