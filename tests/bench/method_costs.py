@@ -5,7 +5,7 @@
 Losses and gradients on the 32-pixel network (35.8 M parameters), float32, one thread; a method and DDPM take turns and
 the least processor time of each counts. Short steps, so that the fastest of many is one that nothing disturbed; but
 not where the network is passed twice: its second gradient is added to the first, 35.8 M sums whatever the batch is,
-which is a twentieth of a step of 4 images and nothing of one of 64. Operations are those of convolutions and matrix
+which is a fiftieth of a step of 4 images and nothing of one of 64. Operations are those of convolutions and matrix
 products, and memory is what autograd keeps for the backward pass, which is what grows with the batch; neither depends
 on the machine. `--rounds 1` and method names shorten it; `--rounds 0` leaves time out.
 """
