@@ -20,14 +20,18 @@ from ltgen_bench.methods import ClassifierConfig, DiffusionBatch, FitContext, Me
 from ltgen_bench.runs.resolve import ResolvedRun
 from ltgen_bench.runs.sampling import sample_to_file
 
-# what `check_methods` does not train by two processes (it trains every method of the package, with its own defaults)
 RUNS = {
     "ddpm": {},
+    "cbdm": {},
+    "ccua": {},
+    "cm": {},
     "diffrop-reconstructed": {"weight": 1.0},
+    "t2h": {},
     "coral": {"weight": 1.0},
     "coral+cbdm": {"coral": {"weight": 1.0}},
     "cm+t2h": {},
     "ambient-contrastive": {"weight": 1.0},
+    "ddpm-cg": {},
     "tiw-unconditional": {"balance": 0.5},  # with a classifier that has not learned yet
     "coral-without-weight": {"weight": 0.0},  # its head is never used
     "coral-triplets": {"weight": 1.0, "loss": "ProxyNCALoss"},  # a loss with weights of its own
@@ -37,7 +41,7 @@ TRAINING = {"steps": 4, "batch_size": 32, "label_drop": 0.3}
 
 def comparison_run(title: str) -> ResolvedRun:
     name = title if title in METHOD_NAMES or "+" in title else title.split("-")[0]
-    return tiny_run(name, method=RUNS.get(title, {}), training=TRAINING)
+    return tiny_run(name, method=RUNS[title], training=TRAINING)
 
 
 def noise_classifier(folder: Path) -> None:
