@@ -1,13 +1,16 @@
 """What a training step of each method costs next to DDPM's: a Markdown table.
 
-    OMP_NUM_THREADS=1 python tests/bench/method_costs.py > tests/bench/METHOD_COSTS.md     # half an hour
+    export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
+    python tests/bench/method_costs.py > tests/bench/METHOD_COSTS.md   # half an hour, all else at rest
 
-Losses and gradients on the 32-pixel network (35.8 M parameters), float32, one thread; a method and DDPM take turns and
-the least processor time of each counts. Short steps, so that the fastest of many is one that nothing disturbed; but
-not where the network is passed twice: its second gradient is added to the first, 35.8 M sums whatever the batch is,
-which is a fiftieth of a step of 4 images and nothing of one of 64. Operations are those of convolutions and matrix
-products, and memory is what autograd keeps for the backward pass, which is what grows with the batch; neither depends
-on the machine. `--rounds 1` and method names shorten it; `--rounds 0` leaves time out.
+Losses and gradients on the 32-pixel network (35.8 M parameters), float32, one thread, 8 images. All methods take turns,
+and the least processor time of each over the rounds counts, divided by DDPM's: what slows the machine for minutes slows
+all of them, and the fastest of many short steps is one that nothing disturbed. The two settings keep freed memory in
+the process, or the kernel's clearing of it is measured too. Where the network is passed twice its second gradient is
+added to the first, 35.8 M sums whatever the batch is: a hundredth of a step of 8 images and nothing of one of 64.
+Operations are those of convolutions and matrix products, and memory is what autograd keeps for the backward pass, which
+is what grows with the batch; neither depends on the machine. `--rounds 1` and method names shorten it; `--rounds 0`
+leaves time out.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from test_bench_training import fastest, full_size, make_batch, step_of
 
 from ltgen_bench.methods import METHODS, DiffusionMethod
 
-SIZES, ROUNDS = {1: 4, 2: 16, 3: 16}, {1: 12, 2: 6, 3: 4}  # by the number of passes
+SIZE = 8
 JOINED = ["coral+cbdm", "coral+t2h", "cm+cbdm"]
 
 
@@ -68,29 +71,25 @@ def operations(method: DiffusionMethod, size: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--rounds", type=int, help="default: 12, and 6 or 4 of the larger batches")
+    parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = [name for name in METHODS.names() if issubclass(METHODS.get(name), DiffusionMethod)]
     names = options.names or [name for name in known + JOINED if name != "ddpm"]
-    plain = full_size("ddpm")
-    own = {size: (kept_bytes(plain, size), operations(plain, size)) for size in set(SIZES.values())}
+    methods = [full_size(name) for name in ["ddpm", *names]]
+    times = fastest(options.rounds, *(step_of(method, SIZE) for method in methods)) if options.rounds else []
+    kept, work = kept_bytes(methods[0], SIZE), operations(methods[0], SIZE)
     print("# What a training step costs next to DDPM's\n\n`tests/bench/method_costs.py`, on a CPU; see there.\n")
-    titles = ["method", "network passes", "batch", "operations / DDPM's", "time / DDPM's", "memory of a step / DDPM's"]
+    titles = ["method", "network passes", "operations / DDPM's", "time / DDPM's", "memory of a step / DDPM's"]
     titles += ["parameters of the network, M", "trained beside it, M"]
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
-    for name in names:
-        method = full_size(name)
-        time, size = "–", SIZES[method.passes]
-        memory, work = own[size]
-        if rounds := ROUNDS[method.passes] if options.rounds is None else options.rounds:
-            base, cost = fastest(rounds, step_of(plain, size), step_of(method, size))
-            time = f"{cost / base:.2f}"
+    for index, (name, method) in enumerate(zip(names, methods[1:], strict=True), start=1):
+        time = f"{times[index] / times[0]:.2f}" if times else "–"
         facts = {key: value / 1e6 for key, value in method.facts().items()}
         beside = sum(value for key, value in facts.items() if key != "network_parameters")
         print(
-            f"| `{name}` | {method.passes} | {size} | {operations(method, size) / work:.3f} | {time} | "
-            f"{kept_bytes(method, size) / memory:.2f} | {facts['network_parameters']:.1f} | {beside:.2f} |",
+            f"| `{name}` | {method.passes} | {operations(method, SIZE) / work:.3f} | {time} | "
+            f"{kept_bytes(method, SIZE) / kept:.2f} | {facts['network_parameters']:.1f} | {beside:.2f} |",
             flush=True,
         )
 
