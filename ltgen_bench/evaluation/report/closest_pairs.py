@@ -27,7 +27,7 @@ def closest_pairs_figure(
     Both image arrays are uint8 (n, C, H, W); `memorisation` is that of a record. Returns a matplotlib figure: one
     picture with words on it, because a set of axes for every image takes matplotlib seconds.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     spaces = [space for space in memorisation if memorisation[space].get("closest_pairs")]
     zoom = max(1, round(72 / generated.shape[2]))
@@ -35,7 +35,7 @@ def closest_pairs_figure(
     block = _TITLE + 2 * height + 3 * _FRAME
     canvas = np.full((max(1, len(spaces)) * block, _PAIRS_A_ROW * (width + _GAP), 3), 255, np.uint8)
     sides = canvas.shape[1] / _INCH + 1.1, canvas.shape[0] / _INCH + 0.35
-    figure = plt.figure(figsize=sides, dpi=1.5 * _INCH)
+    figure = Figure(figsize=sides, dpi=1.5 * _INCH)
     axes = figure.add_axes(
         (1.0 / sides[0], 0.05 / sides[1], canvas.shape[1] / _INCH / sides[0], canvas.shape[0] / _INCH / sides[1])
     )

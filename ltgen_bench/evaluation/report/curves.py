@@ -30,9 +30,6 @@ def curves_figure(
 
     Values of `x` that are words stand in the order of the rows.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
     panels = [(key, text) for key, text in PANELS if any(row.get(key) is not None for row in rows)]

@@ -27,11 +27,6 @@ def write_figures(folder: Path, record: Record, samples: Samples, training: Imag
 
     Unconditional samples have no classes: they are shown as they come, and there is no figure by class.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")  # no display is needed, and none is opened
-    import matplotlib.pyplot as plt
-
     dataset, memorisation = record.dataset, record.metrics.memorisation
     order = "unconditional" if samples.labels is None else "head to tail (n: training images)"
     title = f"{record.method.title or record.method.name} on {dataset.name}: samples, {order}"
@@ -61,7 +56,6 @@ def write_figures(folder: Path, record: Record, samples: Samples, training: Imag
     for name, figure in figures.items():
         path = folder / name
         save_figure(figure, path)
-        plt.close(figure)
         written.append(path)
     return written
 
@@ -77,7 +71,7 @@ def _floor_label(per_class: Mapping[str, Sequence[Any]]) -> str:
 
 def per_class_bars(record: Record) -> Any:
     """Per-class Frechet distance and, where known, recall and label accuracy; classes ordered head to tail."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure and the whole process in one state
     from matplotlib.patches import Patch
 
     dataset, metrics = record.dataset, record.metrics
@@ -91,14 +85,8 @@ def per_class_bars(record: Record) -> Any:
     group_of = {index: group for group, members in dataset.groups.items() for index in members}
     colours = [GROUP_COLOURS[group_of[index]] for index in order]
     width = min(16.0, max(7.0, 0.5 * classes))
-    figure, all_axes = plt.subplots(
-        max(1, len(rows)),
-        1,
-        figsize=(width, 2.4 * max(1, len(rows)) + 1.0),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(width, 2.4 * max(1, len(rows)) + 1.0), layout="constrained")
+    all_axes = figure.subplots(max(1, len(rows)), 1, sharex=True, squeeze=False)
     for axes, (key, text) in zip(all_axes[:, 0], rows, strict=False):
         _draw_bars(axes, key, text, per_class, order, colours)
     _label_classes(all_axes[-1, 0], dataset, order)

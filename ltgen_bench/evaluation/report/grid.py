@@ -24,7 +24,7 @@ def sample_grid(
 
     Rows are ordered by training count, head first. A class without samples gets an empty row that says so.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     order = sorted(range(len(class_names)), key=lambda index: (-class_counts[index], index))
     if len(order) > MAX_ROWS:
@@ -46,7 +46,7 @@ def sample_grid(
     inches = 100  # canvas pixels per inch
     label_inches = 0.4 + 0.085 * max(len(_label(class_names[i], class_counts[i])) for i in order)
     size = (canvas.shape[1] / inches + label_inches + 0.2, canvas.shape[0] / inches + 0.45)
-    figure = plt.figure(figsize=size, dpi=inches * 1.5)
+    figure = Figure(figsize=size, dpi=inches * 1.5)
     axes = figure.add_axes(
         (
             label_inches / size[0],

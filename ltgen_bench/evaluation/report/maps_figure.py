@@ -40,9 +40,6 @@ def maps_figure(
 
     `labels` int64 (N,) of the images of every panel.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
     methods = list(dict.fromkeys(panel.method for panel in panels))

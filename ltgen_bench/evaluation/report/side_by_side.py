@@ -29,9 +29,6 @@ def write_side_by_side(folder: Path, methods: Methods, class_name: str | None) -
     methods = {title: found for title, found in methods.items() if found[0][0].samples.labelled}
     if not methods:
         raise ConfigError("none of the records is of samples with classes: there is nothing to show by class")
-    import matplotlib
-
-    matplotlib.use("Agg")
     first = next(iter(methods.values()))[0][0]
     counts = first.dataset.class_counts
     index = int(np.argmin(counts)) if class_name is None else _class_index(first, class_name)
