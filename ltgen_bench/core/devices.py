@@ -71,9 +71,9 @@ def cpu_threads(count: int) -> Iterator[None]:
     if not count:
         yield
         return
-    # NumPy, SciPy and scikit-learn have thread pools of their own, and only those that are loaded can be limited
+    # SciPy's linear algebra is another than NumPy's, and only what is loaded can be limited; scikit-learn, which takes
+    # two seconds to load and which training needs not, is limited where it is used (`as_many_as_blas`)
     import scipy.linalg  # noqa: F401
-    import sklearn  # noqa: F401
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     before = torch.get_num_threads()

@@ -18,6 +18,7 @@ from ltgen_bench.metrics.numerics.content_order import content_order
 from ltgen_bench.metrics.numerics.distances import check_metrics_device
 from ltgen_bench.metrics.numerics.minibatch_kmeans import minibatch_labels
 from ltgen_bench.metrics.numerics.prd_seeding import seed_centres
+from ltgen_bench.metrics.numerics.threads import as_many_as_blas
 from ltgen_bench.metrics.settings import PRD_CLUSTERINGS
 
 _ROWS_PER_BLOCK = 8192
@@ -158,7 +159,7 @@ def _scikit_labels(union: FloatArray, centres: FloatArray, clustering: str, stat
 
     algorithm: type[Any] = MiniBatchKMeans if clustering == "minibatch-kmeans" else KMeans
     model = algorithm(n_clusters=len(centres), init=centres, n_init=1, random_state=state)
-    with warnings.catch_warnings():
+    with as_many_as_blas(), warnings.catch_warnings():
         # Fewer distinct points than clusters (a collapsed generator): some clusters stay empty, which is not an error.
         warnings.filterwarnings("ignore", category=UserWarning)
         return np.asarray(model.fit(union).labels_, dtype=np.int64)

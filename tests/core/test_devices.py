@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from ltgen_bench.core.devices import cpu_threads
-from ltgen_bench.metrics.numerics.threads import map_in_threads
+from ltgen_bench.metrics.numerics.threads import as_many_as_blas, map_in_threads
 
 
 def pools() -> Counter[tuple[str, int]]:
@@ -20,8 +20,10 @@ def pools() -> Counter[tuple[str, int]]:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_every_library_gets_the_number_and_then_its_own_back(count: int) -> None:
+    import sklearn.cluster  # noqa: F401  # brings OpenMP
+
     with cpu_threads(1):
-        pass  # loads them all
+        pass  # loads the others
     with threadpool_limits(3):
         before = pools(), torch.get_num_threads()
         with cpu_threads(count):
@@ -34,6 +36,16 @@ def test_every_library_gets_the_number_and_then_its_own_back(count: int) -> None
         with pytest.raises(ZeroDivisionError), cpu_threads(count):
             raise ZeroDivisionError
         assert (pools(), torch.get_num_threads()) == before
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_loaded_later_gets_what_linear_algebra_has(count: int) -> None:
+    with threadpool_limits(3), threadpool_limits(count, user_api="blas"):
+        before = pools()
+        assert before["openmp", 3]
+        with as_many_as_blas():
+            assert {size for _, size in pools()} == {count}
+        assert pools() == before
 
 
 @pytest.mark.parametrize("count", [1, 2])

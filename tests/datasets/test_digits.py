@@ -13,6 +13,7 @@ from ltgen_bench.core.errors import ConfigError, DataError, UnknownNameError
 from ltgen_bench.datasets import DATASETS, ImageSet, dataset_names, describe, load_dataset
 from ltgen_bench.datasets.base import take
 from ltgen_bench.datasets.manifest import load_manifest
+from ltgen_bench.datasets.sets.digits import _rows as source_rows
 
 NOWHERE = Path("/nonexistent")
 
@@ -238,9 +239,17 @@ def test_a_data_set_can_be_registered():
         del DATASETS._entries["mine"]
 
 
-def test_importing_the_package_stays_light():
+def test_images_are_those_of_scikit_learn_wherever_it_keeps_them(monkeypatch):
+    expected = np.column_stack(load_digits(return_X_y=True))
+    np.testing.assert_array_equal(source_rows(), expected)
+    monkeypatch.setattr("ltgen_bench.datasets.sets.digits.find_spec", lambda name: None)
+    np.testing.assert_array_equal(source_rows(), expected)
+
+
+def test_importing_the_package_and_loading_digits_stay_light():
     code = (
         "import sys; from ltgen_bench.datasets import load_dataset, dataset_names; dataset_names();"
+        "from ltgen_bench.core.config import DatasetConfig; load_dataset(DatasetConfig(), 'nowhere').train();"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'PIL', 'scipy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

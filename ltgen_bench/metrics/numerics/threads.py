@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,16 @@ def _blas_libraries() -> Any:
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     return ThreadpoolController().select(user_api="blas")
+
+
+@contextlib.contextmanager
+def as_many_as_blas() -> Iterator[None]:
+    """All OpenMP pools on as many threads as linear algebra has: for what was loaded after that was limited."""
+    from threadpoolctl import threadpool_limits
+
+    count = max((library.num_threads for library in _blas_libraries().lib_controllers), default=1)
+    with threadpool_limits(count, user_api="openmp"):
+        yield
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
