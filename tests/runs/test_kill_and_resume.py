@@ -37,9 +37,9 @@ def start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def finish(folder: Path) -> tuple[dict[str, Any], str]:
-    out, err = (process := start(folder)).communicate(timeout=240)
-    assert process.returncode == 0, err
+def finish(cli: Cli) -> tuple[dict[str, Any], str]:
+    code, out, err = cli("run", *OPTIONS)
+    assert code == 0, err
     record = json.loads(out)
     del record["timing"]
     return record, err
@@ -67,16 +67,14 @@ def sampling_begun(run: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_a_killed_run_gives_the_same_record(cli: Cli, tmp_path: Path) -> None:
+def test_a_killed_run_gives_the_same_record(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
-    code, out, err = cli("run", *OPTIONS)
-    assert code == 0, err
-    record = json.loads(out)
-    del record["timing"]
+    record, _ = finish(cli)
     assert stop_when(broken, training_begun, signal.SIGKILL) == -signal.SIGKILL
     assert stop_when(broken, sampling_begun, signal.SIGKILL) == -signal.SIGKILL
-    again, err = finish(broken)
+    monkeypatch.chdir(broken)
+    again, err = finish(cli)
     assert "resuming from" in err
     assert again == record
     run = next(broken.glob("runs/*/*/*"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QUICK_OPTIONS
+from conftest import QUICK_OPTIONS, Cli
 
 from ltgen_bench.evaluation.samples import read_samples
 from ltgen_bench.features import FeatureCache
@@ -29,15 +29,12 @@ OPTIONS = [
 CHOOSES = [option for option in OPTIONS if "guidance_scale" not in option]
 
 
-def command(name: str, processes: int, *options: str) -> list[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [sys.executable, *(launcher if processes > 1 else []), "-m", "ltgen_bench", name, *CHOOSES, *options]
-
-
-def start(folder: Path, *arguments: Any) -> subprocess.Popen[str]:
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """`ltgen-bench run` in two processes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
-        command(*arguments),
+        [*launcher, "-m", "ltgen_bench", "run", *CHOOSES, *options],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -45,12 +42,6 @@ def start(folder: Path, *arguments: Any) -> subprocess.Popen[str]:
         env=environment,
         start_new_session=True,
     )
-
-
-def finish(folder: Path, *arguments: Any) -> str:
-    out, err = (process := start(folder, *arguments)).communicate(timeout=240)
-    assert process.returncode == 0, err
-    return out + err
 
 
 def record_of(folder: Path) -> dict[str, Any]:
@@ -61,16 +52,17 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_two_processes_sample_extract_and_choose_as_one(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    finish(one, "run", 1)
-    shutil.copytree(one / "runs", two / "runs", ignore=shutil.ignore_patterns("samples", "record.json", "figures"))
-    told = finish(two, "run", 2)
-    assert record_of(two) == record_of(one)  # every sample and every number, to the last bit
+def test_two_processes_sample_extract_and_choose_as_one(cli: Cli, tmp_path: Path) -> None:
+    two = tmp_path / "two"
+    code, _, err = cli("run", *CHOOSES)
+    assert code == 0, err
+    shutil.copytree(tmp_path / "runs", two / "runs", ignore=shutil.ignore_patterns("samples", "record.json", "figures"))
+    out, told = (process := start(two)).communicate(timeout=240)
+    assert process.returncode == 0, told
+    assert record_of(two) == record_of(tmp_path)  # every sample and every number, to the last bit
     samples = next(two.glob("runs/*/*/*/samples/samples.npz"))
     assert len(read_samples(samples)) == 40
-    assert "40 of 40 images were in the cache" in told  # where the processes have put their shares
+    assert "40 of 40 images were in the cache" in out + told  # where the processes have put their shares
 
 
 def in_training(run: Path) -> bool:
@@ -82,11 +74,11 @@ def in_sampling(run: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_stops_the_other_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_process_that_dies_stops_the_other_and_nothing_is_lost(cli: Cli, tmp_path: Path) -> None:
     """In training, again in sampling, and then to the end, which one process reaches with what two have left."""
     longer = ["--set=training.steps=60", "--set=sampling.steps=60", "--set=protocol.samples=160"]
     for reached in (in_training, in_sampling):
-        process = start(tmp_path, "run", 2, *longer)
+        process = start(tmp_path, *longer)
         deadline = time.monotonic() + 240
         while not any(reached(run) for run in tmp_path.glob("runs/*/*/*")):
             assert process.poll() is None, process.communicate()
@@ -102,7 +94,8 @@ def test_a_process_that_dies_stops_the_other_and_nothing_is_lost(tmp_path: Path)
             or "interrupted" in err
         ), err
         assert "ltgen_bench/core/distributed.py" not in err  # no traceback of ours
-    finish(tmp_path, "run", 1, *longer)
+    code, _, err = cli("run", *CHOOSES, *longer)
+    assert code == 0, err
     assert record_of(tmp_path)["training"]["steps"] == 60
 
 
