@@ -174,7 +174,7 @@ def test_a_run_is_drawn_again_from_its_weights_and_trained_again(
     options = [
         "--set=network.base_channels=8", "--set=network.norm_groups=4", "--set=training.steps=12",
         "--set=training.batch_size=16", "--set=training.warmup_steps=4", "--set=sampling.guidance_scale=0.0",
-        "--set=network.channel_multipliers=[1]", "--set=network.attention_levels=[]",
+        "--set=network.channel_multipliers=[1]", "--set=network.attention_levels=[]", "--set=network.residual_blocks=1",
         "--protocol", "digits-1k.v1", "--runs-dir", tmp_path / "runs", "--data-root", tmp_path / "data", "-q",
     ]  # fmt: skip
     runs = []
