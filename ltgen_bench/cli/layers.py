@@ -14,7 +14,8 @@ def configuration_layers(options: Options) -> dict[str, Any]:
     """The user's layers, later ones winning: the file, the options, `--set`.
 
     A protocol named in the options replaces the file's whole section: a run's config.toml has every field of its own
-    protocol, which would otherwise be measured under the new name.
+    protocol, which would otherwise be measured under the new name. So does another method than the file's, whose keys
+    it would not know: the rest of the file is what both are to share.
     """
     sections: dict[str, dict[str, Any]] = {
         "method": {"name": options.method},
@@ -44,9 +45,18 @@ def configuration_layers(options: Options) -> dict[str, Any]:
     file = read_toml(options.config) if options.config else {}
     if options.protocol is not None and isinstance(written := file.get("protocol"), dict) and "name" in written:
         del file["protocol"]  # a run's own, with every key: it would hide the one that is asked for
+    if options.method not in (None, written_method(file)):
+        file.pop("method", None)
     changes = parse_overrides(options.overrides)
     _refuse_another_variant(file, changes)
     return _spelled_out(merge(file, given, changes))
+
+
+def written_method(file: dict[str, Any]) -> str | None:
+    """The name of the method in a configuration file, None where it has none."""
+    section = file.get("method")
+    name = section.get("name") if isinstance(section, dict) else section
+    return name if isinstance(name, str) else None
 
 
 def know_own_images(options: Options) -> None:

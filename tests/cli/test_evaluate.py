@@ -67,6 +67,20 @@ def test_a_named_protocol_replaces_that_of_a_configuration_file(cli: Cli, run_fo
     assert plan["training"]["steps"] == 12  # what is not part of the protocol stays
 
 
+def test_another_method_takes_everything_else_from_a_configuration_file(cli: Cli, run_folder: Path) -> None:
+    line = ["run", "--config", run_folder / "config.toml", "--dry-run", "--json"]
+    own = json.loads(cli(*line)[1])["config"]
+    code, out, err = cli(*line, "--method", "coral")
+    assert code == 0, err
+    coral = json.loads(out)["config"]
+    assert (own["method"]["name"], coral["method"]["name"], coral["method"]["weight"]) == ("ddpm", "coral", 0.01)
+    assert {**coral, "method": None} == {**own, "method": None}
+    (run_folder.parent / "coral.toml").write_text('method = { name = "coral", weight = 0.5 }')
+    for name, weight in (("coral", 0.5), ("coral+cbdm", None)):
+        line = ["run", "--config", run_folder.parent / "coral.toml", "--method", name, "--dry-run", "--json"]
+        assert json.loads(cli(*line)[1])["config"]["method"].get("weight") == weight
+
+
 def other_weights(path: Path) -> Path:
     """The bundled digits network with one tensor scaled: right in form, another file."""
     from safetensors.numpy import load_file, save_file

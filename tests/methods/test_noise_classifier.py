@@ -222,6 +222,13 @@ def test_the_command_makes_a_file_that_guides_any_method(cli: Any, tmp_path: Pat
     assert (facts["steps"], facts["class_sampling"]) == (8, "natural")
     assert set(facts["reference_accuracy"]) == {"0", "100", "250", "500"}
     assert json.loads(cli("train-classifier", *steps)[1])["sha256"] == facts["sha256"]
+    (tmp_path / "run.toml").write_text('seed = 3\n[method]\nname = "coral"\nweight = 0.1\n[diffusion]\nbeta_end = 0.03')
+    (tmp_path / "guided.toml").write_text('[method]\nname = "ddpm-cg-balanced"\nclassifier = { steps = 8 }')
+    for name, seed, sampling in (("run", 3, "natural"), ("guided", 0, "balanced")):
+        facts_of = json.loads(cli("train-classifier", "--config", tmp_path / f"{name}.toml", *steps)[1])
+        assert facts_of["class_sampling"] == sampling
+        assert facts_of["sha256"] != facts["sha256"]
+        assert facts_of["classifier"].endswith(f"-s{seed}/classifier.safetensors")
     guided = ["--set", "sampling.guidance=classifier", "--set", "sampling.guidance_scale=2"]
     code, out, err = cli(
         "run", "--method", "cbdm", *SMALL, *guided, "--runs-dir", runs, "--set", f"sampling.classifier={file}"
