@@ -25,7 +25,12 @@ from ltgen_bench.leaderboard.submission.create import MeasuredRun, create_submis
 from ltgen_bench.leaderboard.submission.metadata import make_metadata
 from ltgen_bench.leaderboard.submission.real_images import reference_copies
 from ltgen_bench.leaderboard.submission.terms import DECLARATION
-from ltgen_bench.leaderboard.submission.tolerance import disagreements, table_values, tolerance
+from ltgen_bench.leaderboard.submission.tolerance import (
+    disagreements,
+    memorisation_disagreements,
+    table_values,
+    tolerance,
+)
 from ltgen_bench.leaderboard.submission.untrusted import check_picture
 from ltgen_bench.leaderboard.submission.verification import read_verification, verification_path, verified_seeds
 from ltgen_bench.leaderboard.submission.verify import verify_samples
@@ -299,6 +304,35 @@ def test_later_numbers_are_compared_where_a_record_states_them() -> None:
     plain["metrics"] |= {"clipped_coverage": 0.5, "vendi_score": 9.1}
     (line,) = disagreements(parse_record(json.dumps(plain), "x"), found)
     assert line.startswith("vendi_score is 9.1 in the record and 9 measured again")
+
+
+def test_shares_of_suspected_copies_by_other_thresholds_are_compared() -> None:
+    plain = make_record(fid=5.0)
+    shares = {"fraction": 0.1, "groups": {"many": 0.1, "medium": 0.1, "few": 0.1}, "per_class": [0.1] * 10}
+    distances = {"median_distance": 2.0, "held_out_median_distance": 2.5, "threshold": 1.0}
+    plain["metrics"]["memorisation"] = {"pixels": {**shares, **distances, "by_class": shares, "by_neighbourhood": None}}
+    record = parse_record(json.dumps(plain), "x")
+    count = record.metrics.per_class.n_generated[3]
+
+    def told(part: str | None, key: str, value: object) -> list[str]:
+        metrics = json.loads(json.dumps(plain["metrics"]))
+        place = metrics["memorisation"]["pixels"]
+        (place if part is None else place[part])[key] = value
+        return list(memorisation_disagreements(record, metrics))
+
+    assert told(None, "threshold", 1.0009) == []
+    (line,) = told(None, "threshold", 1.002)
+    assert line.startswith("memorisation.pixels.threshold is 1 in the record and 1.002 measured again")
+    (line,) = told("by_class", "fraction", 0.2)
+    assert line.startswith("memorisation.pixels.by_class.fraction is 0.1 in the record and 0.2")
+    assert told("by_class", "per_class", [0.1] * 3 + [0.1 + 2 / count] + [0.1] * 6) == []
+    (line,) = told("by_class", "per_class", [0.1] * 3 + [0.1 + 3 / count] + [0.1] * 6)
+    assert line.startswith("memorisation.pixels.by_class.per_class.3 is 0.1 in the record")
+    assert len(told(None, "groups", None)) == 3
+    # an earlier version's record says nothing of thresholds by class
+    del plain["metrics"]["memorisation"]["pixels"]["by_class"]
+    record = parse_record(json.dumps(plain), "x")
+    assert told(None, "by_class", shares) == []
 
 
 METADATA = {"method": "CORAL", "seeds_run": [0, 1, 2], "declaration": DECLARATION}

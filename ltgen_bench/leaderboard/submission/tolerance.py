@@ -125,6 +125,47 @@ def class_disagreements(record: Record, metrics: dict[str, Any]) -> Iterator[str
             yield f"metrics.confusion differs in {moved / 2:g} samples from what was measured again"
 
 
+def memorisation_disagreements(record: Record, metrics: dict[str, Any]) -> Iterator[str]:
+    """The same for what stands behind the shares of suspected copies, and for the shares by other thresholds.
+
+    Those by class and by neighbourhood are compared where the record has them: earlier versions did not measure them.
+    """
+    again = metrics.get("memorisation") or {}
+    for space, stated in (record.metrics.memorisation or {}).items():
+        found, name = again.get(space) or {}, f"memorisation.{space}"
+        for key in ("median_distance", "held_out_median_distance", "threshold"):
+            yield from _disagreement(f"{name}.{key}", stated.get(key), found.get(key), lambda value: 1e-3 * abs(value))
+        yield from _other_shares(record, name, stated, found)
+        for part in ("by_class", "by_neighbourhood"):
+            if stated.get(part) is not None:
+                yield from _other_shares(record, f"{name}.{part}", stated[part], found.get(part) or {})
+
+
+def _other_shares(record: Record, name: str, stated: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
+    """Overall, of every group and of every class, to two of its samples."""
+    counts = record.metrics.per_class.n_generated
+    images = {"fraction": record.samples.count}
+    images |= {f"groups.{name}": sum(counts[c] for c in members) for name, members in record.dataset.groups.items()}
+    images |= {f"per_class.{c}": count for c, count in enumerate(counts)}
+    ours, theirs = _flat(stated), _flat(found)
+    for key, count in images.items():
+        yield from _disagreement(f"{name}.{key}", ours.get(key), theirs.get(key), partial(_two_of, count))
+
+
+def _two_of(count: int, share: float) -> float:
+    return 2 / max(1, count) + 1e-12
+
+
+def _flat(shares: dict[str, Any]) -> dict[str, Any]:
+    """The shares overall, by group and by class under one name each."""
+    groups, classes = shares.get("groups"), shares.get("per_class")
+    return {
+        "fraction": shares.get("fraction"),
+        **{f"groups.{name}": share for name, share in (groups if isinstance(groups, dict) else {}).items()},
+        **{f"per_class.{c}": share for c, share in enumerate(classes if isinstance(classes, list) else [])},
+    }
+
+
 def _disagreement(
     name: str, stated: float | None, found: float | None, allowed: Callable[[float], float]
 ) -> Iterator[str]:
@@ -132,6 +173,8 @@ def _disagreement(
         return
     if stated is None or found is None:
         yield f"{name} is {stated} in the record and {found} measured again"
+    elif type(stated) not in (int, float):
+        yield f"{name} is not a number in the record"
     elif not math.isclose(stated, found, rel_tol=0, abs_tol=allowed(stated)):
         yield (
             f"{name} is {stated:.6g} in the record and {found:.6g} measured again, "

@@ -22,7 +22,12 @@ from ltgen_bench.leaderboard.submission.real_images import refuse_copies
 from ltgen_bench.leaderboard.submission.redraw import REDRAWN_ROWS, redraw_rows
 from ltgen_bench.leaderboard.submission.retrain import trained_again
 from ltgen_bench.leaderboard.submission.rounded_weights import rounded_sha256
-from ltgen_bench.leaderboard.submission.tolerance import class_disagreements, disagreements, metric_values
+from ltgen_bench.leaderboard.submission.tolerance import (
+    class_disagreements,
+    disagreements,
+    memorisation_disagreements,
+    metric_values,
+)
 from ltgen_bench.leaderboard.submission.untrusted import SubmissionError
 from ltgen_bench.leaderboard.submission.validate import Submission
 from ltgen_bench.leaderboard.submission.verification import (
@@ -121,7 +126,8 @@ def _met(submission: Submission, seed: int, evaluation: Evaluation) -> dict[str,
     if evaluation.dataset != record.dataset:
         raise SubmissionError(f"{submission.path}: seed {seed}: the data set here is not the record's: no verification")
     measured = metric_values(metrics)
-    for problem in (*disagreements(record, measured), *class_disagreements(record, metrics)):
+    behind = *class_disagreements(record, metrics), *memorisation_disagreements(record, metrics)
+    for problem in (*disagreements(record, measured), *behind):
         raise SubmissionError(f"{submission.path}: seed {seed}: {problem}")
     return measured
 
