@@ -205,7 +205,9 @@ def records(folder: Path) -> dict[str, dict]:
     return {p.parent.parent.name: without_timing(p) for p in folder.rglob("runs/digits-lt/*/*/record.json")}
 
 
-def test_killed_at_random_moments_and_started_again_the_records_are_the_same(tmp_path: Path) -> None:
+def test_killed_at_random_moments_and_started_again_the_records_are_the_same(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The starter is killed with -9, which takes its runs with it; what another start finds is whole."""
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "mine.toml").write_text(TINY)
@@ -222,7 +224,9 @@ def test_killed_at_random_moments_and_started_again_the_records_are_the_same(tmp
         while any(is_locked(path) for path in folder.rglob("runs/digits-lt/*/*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not any(is_locked(path) for path in folder.rglob("runs/digits-lt/*/*"))
-    assert suite_process(folder, "--workers", "2").wait() == 0
+    monkeypatch.chdir(folder)
+    code, _, err = cli("suite", "run", "mine.toml", "--runs-dir", "runs", "--workers", "2")
+    assert code == 0, err
     assert records(folder) == records(whole)
     assert set(records(folder)) == {"ddpm", "coral"}
 
