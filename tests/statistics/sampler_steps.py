@@ -45,9 +45,13 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.0, help="of guidance")
     parser.add_argument("--seeds", type=int, default=3, help="of the short samplers; the long one is drawn once")
     parser.add_argument("--weights", choices=["ema", "raw"], default="ema")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the network")
     options = parser.parse_args()
     torch.set_num_threads(1)
     config = read_run_config(options.run / "config.toml")
+    # before the model is read: weights are chosen then
+    sampling = config.sampling.model_copy(update={"weights": ModelWeights(options.weights)})
+    config = config.model_copy(update={"sampling": sampling})
     resolved = resolve({**config.identity(), "seed": config.seed}, options.data_root)
     method = load_trained(resolved, RunFolder(options.run), torch.device("cpu"))
     protocol = get_protocol(options.protocol) if options.protocol else config.protocol
@@ -57,7 +61,7 @@ def main() -> None:
     count = options.samples or protocol.samples
 
     def features(sampler: SamplerName, steps: int, seed: int) -> np.ndarray:
-        chosen = {"sampler": sampler, "steps": steps, "weights": ModelWeights(options.weights)}
+        chosen = {"sampler": sampler, "steps": steps, "precision": options.precision}
         sampling = config.sampling.at_scale(options.scale).model_copy(update=chosen)
         method.run = method.run.model_copy(update={"sampling": sampling})
         labels = labels_by_policy("equal", count, resolved.dataset.class_count, seed)
