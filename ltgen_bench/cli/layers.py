@@ -45,8 +45,8 @@ def configuration_layers(options: Options) -> dict[str, Any]:
     file = read_toml(options.config) if options.config else {}
     if options.protocol is not None and isinstance(written := file.get("protocol"), dict) and "name" in written:
         del file["protocol"]  # a run's own, with every key: it would hide the one that is asked for
-    if options.method not in (None, written_method(file)):
-        file.pop("method", None)
+    if None not in (options.method, written := written_method(file)) and written != options.method:
+        del file["method"]  # keys without a name are for whichever method is named
     changes = parse_overrides(options.overrides)
     _refuse_another_variant(file, changes)
     return _spelled_out(merge(file, given, changes))

@@ -75,10 +75,14 @@ def test_another_method_takes_everything_else_from_a_configuration_file(cli: Cli
     coral = json.loads(out)["config"]
     assert (own["method"]["name"], coral["method"]["name"], coral["method"]["weight"]) == ("ddpm", "coral", 0.01)
     assert {**coral, "method": None} == {**own, "method": None}
-    (run_folder.parent / "coral.toml").write_text('method = { name = "coral", weight = 0.5 }')
-    for name, weight in (("coral", 0.5), ("coral+cbdm", None)):
-        line = ["run", "--config", run_folder.parent / "coral.toml", "--method", name, "--dry-run", "--json"]
+    file = run_folder.parent / "coral.toml"
+    named, unnamed = 'name = "coral", weight = 0.5', "weight = 0.5"  # keys alone are for the method that is named
+    for keys, name, weight in ((named, "coral", 0.5), (unnamed, "coral", 0.5), (named, "coral+cbdm", None)):
+        file.write_text(f"method = {{ {keys} }}")
+        line = ["run", "--config", file, "--method", name, "--dry-run", "--json"]
         assert json.loads(cli(*line)[1])["config"]["method"].get("weight") == weight
+    file.write_text("method = { weight = 0.5 }")
+    assert "method.weight" in refused(cli("run", "--config", file, "--method", "ddpm", "--dry-run"))
 
 
 def other_weights(path: Path) -> Path:

@@ -145,7 +145,7 @@ def _other_shares(record: Record, name: str, stated: dict[str, Any], found: dict
     """Overall, of every group and of every class, to two of its samples."""
     counts = record.metrics.per_class.n_generated
     images = {"fraction": record.samples.count}
-    images |= {f"groups.{name}": sum(counts[c] for c in members) for name, members in record.dataset.groups.items()}
+    images |= {f"groups.{group}": sum(counts[c] for c in members) for group, members in record.dataset.groups.items()}
     images |= {f"per_class.{c}": count for c, count in enumerate(counts)}
     ours, theirs = _flat(stated), _flat(found)
     for key, count in images.items():
