@@ -74,10 +74,10 @@ def test_torch_fidelity_extracts_its_own_inception_features(tmp_path: Path, monk
     torch.save(made_up_inception().state_dict(), tmp_path / "inception.pth")
     dataset = resolve({}, tmp_path).dataset
     few = dataset.train()
-    small = Samples(few.images[:16], few.labels[:16])  # a batch of the network
-    monkeypatch.setattr(type(dataset), "load_reference", lambda self: type(few)(few.images[16:32], few.labels[16:32]))
+    small = Samples(few.images[:8], few.labels[:8])
+    monkeypatch.setattr(type(dataset), "load_reference", lambda self: type(few)(few.images[8:16], few.labels[8:16]))
     dataset.__dict__.pop("_reference", None)
-    protocol = get_protocol("digits-1k.v1").model_copy(update={"extractor": "inception-v3-fid"}).for_samples(16)
+    protocol = get_protocol("digits-1k.v1").model_copy(update={"extractor": "inception-v3-fid"}).for_samples(8)
     places = EvaluationPlaces(tmp_path, {"inception-v3-fid": tmp_path / "inception.pth"}, cache=False)
     found = {one.metric: one for one in crosscheck(small, dataset, protocol, places, torch.device("cpu"))}
     assert all(one.agrees for one in found.values()), found

@@ -53,14 +53,12 @@ def runs(trained: Path, tmp_path: Path) -> list[Path]:
 
 
 def test_numbers_are_kept_and_read_again(runs: list[Path], monkeypatch) -> None:
-    settings = AnalysisSettings(t=(300, 11), labels=("withheld", "given"))
+    settings = AnalysisSettings(t=(300, 11))
     first = ltgen_bench.analyze(runs[:2], settings)
     assert list(first.rows[0]) == [
         "run", "method", "seed", "images", "t", "label", "noise", "group", "metric", "value", "low", "high", "reason",
     ]  # fmt: skip
-    assert {(row["t"], row["label"], row["seed"]) for row in first.rows} == {
-        (t, label, seed) for t in (11, 300) for label in ("withheld", "given") for seed in (0, 1)
-    }
+    assert {(row["t"], row["seed"]) for row in first.rows} == {(t, seed) for t in (11, 300) for seed in (0, 1)}
 
     def never(*_: Any) -> None:
         raise AssertionError("the model is not needed again")
