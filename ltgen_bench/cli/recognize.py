@@ -16,6 +16,7 @@ from ltgen_bench.core.errors import ConfigError
 if TYPE_CHECKING:
     from ltgen_bench.datasets import Dataset
     from ltgen_bench.evaluation.recognition import RecognitionTask
+    from ltgen_bench.evaluation.samples import Samples
 
 _Sources = Annotated[
     list[Path],
@@ -46,6 +47,9 @@ _Seeds = Annotated[int, typer.Option(min=1, max=100, help="Classifiers for every
 _Best = Annotated[
     bool, typer.Option("--show-best", help="Also the best epoch by the test images, the field's habit: optimistic.")
 ]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be trained and how long that takes here; train nothing.")
+]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the results as JSON to this file.")]
 
 
@@ -55,8 +59,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @offers(
-    f"sources recipe fill weight filtered classifiers show_best dataset {DATASET_DETAILS} out data_root plugins device "
-    "as_json quiet debug"
+    f"sources recipe fill weight filtered classifiers show_best dry_run dataset {DATASET_DETAILS} out data_root "
+    "plugins device as_json quiet debug"
 )
 def recognize(
     options: Options,
@@ -67,6 +71,7 @@ def recognize(
     filtered: _Filter = False,
     classifiers: _Seeds = 3,
     show_best: _Best = False,
+    dry_run: _DryRun = False,
     out: _Out = None,
 ) -> None:
     """Train classifiers on real, generated and filled-up images, and test them on real ones (CAS).
@@ -80,7 +85,7 @@ def recognize(
 
         ltgen-bench recognize runs/digits-lt/coral/*-s0
 
-        ltgen-bench recognize samples.npz --dataset cifar10lt --fill ldmlr
+        ltgen-bench recognize samples.npz --dataset cifar10lt --fill ldmlr --dry-run
     """
     from ltgen_bench.core.devices import resolve_device
     from ltgen_bench.core.storage import write_json
@@ -99,8 +104,11 @@ def recognize(
     settings = RecognitionSettings(recipe_name, values, parse_fill(fill), weight, filtered, seeds, show_best)
     device = resolve_device(options.device or "auto")
     with options.progress() as progress:
-        kept = options.places().recognition_cache
-        results = _measured(options, RecognitionTask(dataset, settings, kept, device, progress), named)
+        task = RecognitionTask(dataset, settings, options.places().recognition_cache, device, progress)
+        if dry_run:
+            _print_plan(options, task, named)
+            return
+        results = _measured(options, task, named)
     summary = {name: summarise(sets) for name, sets in results.items()}
     document = {"summary": summary, "results": results}
     if out is not None:
@@ -111,12 +119,59 @@ def recognize(
     first = next(iter(results.values()))[0]
     print_tables(
         [
-            f"{dataset.name}: {first['real_images']:,} real training images, {first['test_images']:,} real test images "
-            f"that nobody trained on; {recipe_name}, {first['rows'][0]['steps']:,} steps, last epoch",
+            _heading(first, first["rows"][0]["steps"]),
             *_tables(summary, show_best, results),
             *_missing(results),
         ]
     )
+
+
+def _print_plan(options: Options, task: RecognitionTask, named: list[tuple[str, list[Path], Path | None]]) -> None:
+    from ltgen_bench.evaluation.recognition import recognition_plan
+    from ltgen_bench.evaluation.recognition.recognize import ARMS
+
+    with task.computing():
+        plan = recognition_plan(task, [_samples(options, task, files) for _, files, _ in named])
+    if options.as_json:
+        print_json(plan)
+        return
+    rows = [
+        {
+            "samples": str(named[row["set"]][2] or named[row["set"]][1][0]),
+            "trained on": ARMS[row["arm"]],
+            "images": f"{row['images']:,}",
+            "too few by": f"{row['missing']:,}" if row["missing"] else "",
+        }
+        for row in plan["rows"]
+    ]
+    low, high = plan["hours_here"]
+    print_tables(
+        [
+            _heading(plan, plan["steps"]),
+            "",
+            _table(rows),
+            "",
+            f"{plan['classifiers']} different classifiers, {plan['kept']} of them kept from before; training the rest "
+            f"takes about {_duration(low)} to {_duration(high)} on {plan['device']}",
+        ]
+    )
+
+
+def _duration(hours: float) -> str:
+    return f"{60 * hours:.1f} minutes" if hours < 1 else f"{hours:.1f} hours"
+
+
+def _heading(found: dict[str, Any], steps: int) -> str:
+    return (
+        f"{found['dataset']}: {found['real_images']:,} real training images, {found['test_images']:,} real test images "
+        f"that nobody trained on; {found['settings']['recipe']}, {steps:,} steps, last epoch"
+    )
+
+
+def _samples(options: Options, task: RecognitionTask, files: list[Path]) -> Samples:
+    from ltgen_bench.evaluation.sample_sources import load_samples
+
+    return load_samples(files, task.dataset.class_names, options.data_root / ".cache" / "samples")
 
 
 def _measured(
@@ -125,14 +180,12 @@ def _measured(
     """The results by method; those of a run are kept in its folder as well."""
     from ltgen_bench.core.storage import write_json
     from ltgen_bench.evaluation.recognition import recognize
-    from ltgen_bench.evaluation.sample_sources import load_samples
 
     results: dict[str, list[dict[str, Any]]] = {}
     with task.computing():
         for name, files, run in named:
             task.progress.say(f"{name}: {', '.join(map(str, files))}")
-            samples = load_samples(files, task.dataset.class_names, options.data_root / ".cache" / "samples")
-            result = recognize(task, samples)
+            result = recognize(task, _samples(options, task, files))
             results.setdefault(name, []).append(result)
             if run is not None:
                 write_json(run / "recognition.json", result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import ConfigError, SamplesError, UnknownNameError
@@ -127,8 +130,15 @@ def test_images_are_taken_from_the_front_of_each_class() -> None:
     images = ImageSet(np.arange(6, dtype=np.uint8)[:, None, None, None].repeat(64, 1).reshape(6, 1, 8, 8),
                       np.array([0, 1, 0, 1, 0, 1]))  # fmt: skip
     chosen, missing = first_of_each_class(images, np.array([2, 4]))
+    assert chosen is not None
     assert chosen.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 5]
     assert missing.tolist() == [0, 1]
+    nothing, missing = first_of_each_class(images, np.array([0, 0]))
+    assert nothing is None
+    assert missing.tolist() == [0, 0]
+    assert len(Mixture.of(images, None)) == 6
+    with pytest.raises(ConfigError, match="no image to train on"):
+        Mixture.of(None, None)
     assert even_counts(7, 3).tolist() == [3, 2, 2]
 
 
@@ -136,8 +146,13 @@ def classifier(mixture: Mixture, state: Path | None = None, recipe: RecognitionR
     return Classifier(recipe, mixture, 3, 96, False, 5, CPU, state)
 
 
-def stopped_and_resumed(mixture: Mixture, state: Path, recipe: RecognitionRecipe, at: int) -> tuple[Any, list[int]]:
-    """Weights of a training that is interrupted at a step and taken up again, and the steps that it then made."""
+def watched(own: Classifier) -> dict[str, Any]:
+    """The weights after a training that is told a number after every epoch."""
+    return own.train(lambda: float(next(own.network.parameters()).detach().sum())).state_dict()
+
+
+def stopped_and_resumed(mixture: Mixture, state: Path, recipe: RecognitionRecipe, at: int) -> tuple[Classifier, Any]:
+    """A training that is interrupted at a step and taken up again, and the steps that it then made."""
 
     def stop(step: int) -> None:
         if step == at:
@@ -146,28 +161,54 @@ def stopped_and_resumed(mixture: Mixture, state: Path, recipe: RecognitionRecipe
     stopping = classifier(mixture, state, recipe)
     stopping.tick = stop
     with pytest.raises(KeyboardInterrupt):
-        stopping.train()
+        watched(stopping)
     resumed, seen = classifier(mixture, state, recipe), []
     resumed.tick = seen.append
-    return resumed.train().state_dict(), seen
+    watched(resumed)
+    return resumed, seen
 
 
 def test_training_learns_and_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ltgen_bench.evaluation.recognition.training._SAVE_EVERY", 4)
     mixture = Mixture.of(pictures([60, 30, 6]), None)
     recipe = QUICK.model_copy(update={"epochs": 8, "crop_padding": 1, "decay_at": (6,)})
-    whole = classifier(mixture, tmp_path / "whole", recipe).train()
-    found = accuracy_by_class(whole, pictures([50, 50, 50], 1), 3, CPU)
+    own = classifier(mixture, tmp_path / "whole", recipe)
+    whole = watched(own)
+    found = accuracy_by_class(own.network, pictures([50, 50, 50], 1), 3, CPU)
     assert fmean(value for value in found if value is not None) > 0.8
     assert not (tmp_path / "whole").exists()
 
-    state, seen = stopped_and_resumed(mixture, tmp_path / "stopped", recipe, 11)
+    resumed, seen = stopped_and_resumed(mixture, tmp_path / "stopped", recipe, 11)
     assert seen[0] == 9  # eight steps were kept
-    assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
+    state = resumed.network.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in whole.items())
+    assert len(own.watched) == 8
+    assert resumed.watched == own.watched  # also those of the epochs before
 
-    (tmp_path / "damaged").write_bytes(b"no state")
-    anew = classifier(mixture, tmp_path / "damaged", recipe).train().state_dict()
-    assert all(torch.equal(value, anew[name]) for name, value in whole.state_dict().items())
+
+@pytest.mark.parametrize("damage", ["no file", "half of it", "no step"])
+def test_a_damaged_state_is_as_none(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ltgen_bench.evaluation.recognition.training._SAVE_EVERY", 4)
+    mixture, path = Mixture.of(pictures([60, 30, 6]), None), tmp_path / "state"
+    whole = watched(classifier(mixture))
+    stopping = classifier(mixture, path)
+    for step in range(4):
+        stopping.step(step)
+    stopping._save(4)
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    if damage == "no file":
+        path.write_bytes(b"no state")
+    elif damage == "half of it":  # nothing of it may be taken over
+        save_file({name: value for name, value in tensors.items() if name != "momentum.5"}, path, header)
+    else:
+        save_file(tensors, path, {name: value for name, value in header.items() if name != "step"})
+    anew, seen = classifier(mixture, path), []
+    anew.tick = seen.append
+    state = watched(anew)
+    assert seen[0] == 1
+    assert all(torch.equal(value, state[name]) for name, value in whole.items())
 
 
 def test_a_residual_network_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,9 +217,10 @@ def test_a_residual_network_resumes_to_the_bit(tmp_path: Path, monkeypatch: pyte
     mixture = Mixture.of(pictures([20, 10, 4], side=32), None)
     recipe = QUICK.model_copy(update={"network": "resnet32", "epochs": 2, "crop_padding": 4})
     assert recipe.steps(96) == 6
-    whole = classifier(mixture, None, recipe).train().state_dict()
-    state, seen = stopped_and_resumed(mixture, tmp_path / "stopped", recipe, 4)
+    whole = watched(classifier(mixture, None, recipe))
+    resumed, seen = stopped_and_resumed(mixture, tmp_path / "stopped", recipe, 4)
     assert seen == [4, 5, 6]
+    state = resumed.network.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in whole.items())
     deep = next(value for value in state.values() if value.dim() == 4 and value.shape[1] > 1)
     assert deep.is_contiguous(memory_format=torch.channels_last)
@@ -190,8 +232,7 @@ def test_an_image_of_weight_0_teaches_nothing() -> None:
     trained = [classifier(Mixture.of(real, each, 0.0)) for each in (generated, wrong)]
     for each in trained:
         for step in range(4):
-            each.network.train()
-            each._step(step)
+            each.step(step)
     states = [each.network.state_dict() for each in trained]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert Mixture.of(None, generated, 0.3).weights.tolist() == [1.0] * 60  # alone they count
@@ -257,6 +298,12 @@ def test_every_arm_is_what_it_says(task: RecognitionTask, monkeypatch: pytest.Mo
     assert count == 6  # both sets of generated images are all that there are: one training
     assert recognize(task, samples) == result
     assert len(trained) == count  # all of it was kept
+    # what filters is the classifier of the real images, which is not trained twice
+    filtered = replace(task, settings=replace(task.settings, filtered=True), cache=task.cache / "filtered")
+    found = recognize(filtered, samples)
+    assert len(trained) == count + 2 * 2
+    assert found["missing"]["filled"] == filled  # no class is seen in noise: nothing is left to fill up with
+    assert [row["images"] for row in found["rows"] if row["arm"] == "filled"] == [405, 405]
     with pytest.raises(SamplesError, match="these have none"):
         recognize(task, Samples(samples.images, None))
 
@@ -312,8 +359,27 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
         tmp_path,
         "-q",
     ]
+    code, out, err = cli(*line, "--dataset", "digits-lt", "--dry-run", "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    # generated and generated-balanced are one: all there are
+    assert (plan["steps"], plan["classifiers"], plan["kept"]) == (7, 6, 0)
+    assert {row["arm"]: row["images"] for row in plan["rows"]}["generated"] == 50
+    assert {row["arm"]: row["missing"] for row in plan["rows"]} == {
+        "real": 0, "generated": 355, "generated-balanced": 1150, "filled": 750,
+    }  # fmt: skip
+    low, high = plan["hours_here"]
+    assert 0 <= low <= high < 0.1
+    assert not list(tmp_path.glob(".cache/**/*.safetensors"))
     code, out, err = cli(*line, "--dataset", "digits-lt", "--show-best")
     assert code == 0, err
+    code, again, _ = cli(*line, "--dataset", "digits-lt", "--show-best", "--dry-run")
+    assert code == 0
+    assert "6 different classifiers, 6 of them kept from before; training the rest takes about 0.0 minutes" in again
+    code, filtered, _ = cli(*line, "--dataset", "digits-lt", "--show-best", "--filter", "--dry-run", "--json")
+    assert code == 0
+    plan = json.loads(filtered)
+    assert (plan["classifiers"], plan["kept"]) == (6, 2)  # the ones that filter, and what they leave, are not known
     assert "597 real test images that nobody trained on; quick, 7 steps, last epoch" in out
     assert "best epoch, optimistic" in out
     assert "note: generated: 355 generated images fewer than it asks for" in out

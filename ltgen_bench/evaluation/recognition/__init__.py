@@ -1,6 +1,7 @@
 """Recognition: what generated images are worth to a classifier of real ones (classification accuracy score)."""
 
 from ltgen_bench.evaluation.recognition.mixtures import Fill, Mixture, parse_fill
+from ltgen_bench.evaluation.recognition.plan import recognition_plan
 from ltgen_bench.evaluation.recognition.recipes import RecognitionRecipe, recipe_names, recognition_recipe
 from ltgen_bench.evaluation.recognition.recognize import (
     RecognitionSettings,
@@ -19,6 +20,7 @@ __all__ = [
     "images_to_test_with",
     "parse_fill",
     "recipe_names",
+    "recognition_plan",
     "recognition_recipe",
     "recognize",
     "summarise",

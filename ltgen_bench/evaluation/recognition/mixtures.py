@@ -75,7 +75,7 @@ class Mixture:
     @classmethod
     def of(cls, real: ImageSet | None, generated: ImageSet | None, weight: float = 1.0) -> Mixture:
         """Real images with weight 1, generated ones with `weight` (1 where there are no real ones)."""
-        parts = [part for part in (real, generated) if part is not None and len(part)]
+        parts = [part for part in (real, generated) if part is not None]
         if not parts:
             raise ConfigError("there is no image to train on")
         weights = [1.0 if part is real or real is None else weight for part in parts]
@@ -86,8 +86,10 @@ class Mixture:
         )
 
 
-def first_of_each_class(images: ImageSet, wanted: np.ndarray) -> tuple[ImageSet, np.ndarray]:
-    """The first `wanted` images of each class, (classes,), in their order; and how many of each are missing."""
+def first_of_each_class(images: ImageSet | None, wanted: np.ndarray) -> tuple[ImageSet | None, np.ndarray]:
+    """The first `wanted` images of each class, (classes,), in their order, None for none; and how many are missing."""
+    if images is None:
+        return None, wanted.copy()
     chosen = []
     missing = np.zeros(len(wanted), np.int64)
     for label, count in enumerate(wanted.tolist()):
@@ -95,7 +97,7 @@ def first_of_each_class(images: ImageSet, wanted: np.ndarray) -> tuple[ImageSet,
         chosen.append(own[:count])
         missing[label] = max(0, count - len(own))
     rows = np.sort(np.concatenate(chosen))
-    return ImageSet(images.images[rows], images.labels[rows]), missing
+    return (ImageSet(images.images[rows], images.labels[rows]) if len(rows) else None), missing
 
 
 def even_counts(total: int, class_count: int) -> np.ndarray:

@@ -73,34 +73,34 @@ class RecognitionTask:
         self.train = self.dataset.train()
         self.test = test = images_to_test_with(self.dataset)
         self.counts = self.train.counts(self.dataset.class_count)
+        self._trained: dict[str, nn.Module] = {}
         self._test_hash = sha256_arrays(images=test.images, labels=test.labels)
 
-    def result(self, mixture: Mixture, seed: int, title: str) -> dict[str, Any]:
-        """A classifier's accuracy by class, from the cache or by training it."""
-        key = self._key(mixture, seed)
+    def result(self, mixture: Mixture, seed: int, title: str, *, keep: bool = False) -> dict[str, Any]:
+        """A classifier's accuracy by class, from the cache or by training it; `keep` it for `network`."""
+        key = self.key(mixture, seed)
         path = self.cache / f"{key}.json"
         found = read_json_object(path)
         if found is None:
-            best: list[float | None] = []
             classifier = self._classifier(mixture, seed, key, title)
-            watch = (
-                (lambda epoch: best.append(self.overall(self._tested(classifier.network))))
-                if self._shows_best
-                else None
-            )
+            watch = (lambda: self.overall(self._tested(classifier.network))) if self.settings.show_best else None
             network = classifier.train(watch)
             self.progress.finish()
+            if keep:
+                self._trained[key] = network
             found = {"by_class": self._tested(network), "images": len(mixture), "steps": classifier.steps}
             if watch is not None:
-                found["best_epoch"] = max(value for value in best if value is not None)
+                found["best_epoch"] = max(classifier.watched)
             write_json(path, found)
         return found
 
     def network(self, mixture: Mixture, seed: int, title: str) -> nn.Module:
-        """A trained classifier itself."""
-        network = self._classifier(mixture, seed, self._key(mixture, seed), title).train()
-        self.progress.finish()
-        return network
+        """A trained classifier itself: that of `result`, where it was trained here."""
+        key = self.key(mixture, seed)
+        if key not in self._trained:
+            self._trained[key] = self._classifier(mixture, seed, key, title).train()
+            self.progress.finish()
+        return self._trained[key]
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
@@ -111,10 +111,6 @@ class RecognitionTask:
     def overall(self, by_class: list[float | None]) -> float:
         """Top-1 over the test images as if every class had as many."""
         return fmean(value for value in by_class if value is not None)
-
-    @property
-    def _shows_best(self) -> bool:
-        return self.settings.show_best
 
     def _classifier(self, mixture: Mixture, seed: int, key: str, title: str) -> Classifier:
         steps = self.settings.recipe.steps(len(self.train))
@@ -134,7 +130,12 @@ class RecognitionTask:
     def _tested(self, network: nn.Module) -> list[float | None]:
         return accuracy_by_class(network, self.test, self.dataset.class_count, self.device)
 
-    def _key(self, mixture: Mixture, seed: int) -> str:
+    def is_kept(self, key: str) -> bool:
+        """Whether the result of a classifier is in the cache."""
+        return read_json_object(self.cache / f"{key}.json") is not None
+
+    def key(self, mixture: Mixture, seed: int) -> str:
+        """What a classifier's result is kept under: all that it depends on."""
         return sha256_json(
             {
                 "mixture": mixture.sha256(),
@@ -143,7 +144,7 @@ class RecognitionTask:
                 "flip": self.dataset.horizontal_flip,
                 "seed": seed,
                 "test": self._test_hash,
-                "best": self._shows_best,
+                "best": self.settings.show_best,
             }
         )[:24]
 
@@ -167,9 +168,10 @@ def recognize(task: RecognitionTask, samples: Samples) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     missing: dict[str, int] = {}
     for seed in task.settings.seeds:
-        for arm, make in _arms(task, generated, missing):
+        for arm, make in training_sets(task, generated, missing):
             mixture = make(seed)
-            result = task.result(mixture, seed, f"{arm}, classifier {seed}")
+            judges = task.settings.filtered and arm == REAL
+            result = task.result(mixture, seed, f"{arm}, classifier {seed}", keep=judges)
             rows.append({"arm": arm, "seed": seed, **_numbers(task, result["by_class"]), **result})
     return {
         "dataset": task.dataset.name,
@@ -182,9 +184,13 @@ def recognize(task: RecognitionTask, samples: Samples) -> dict[str, Any]:
     }
 
 
-def _arms(
+def training_sets(
     task: RecognitionTask, generated: ImageSet, missing: dict[str, int]
 ) -> Iterator[tuple[str, Callable[[int], Mixture]]]:
+    """Every arm, and a function that makes its training set for a classifier seed.
+
+    `missing` takes in how many images an arm wants and the generated ones are too few for.
+    """
     classes, top = task.dataset.class_count, int(task.counts.max())
 
     def only(arm: str, total: int) -> Callable[[int], Mixture]:
@@ -193,11 +199,11 @@ def _arms(
         return lambda seed: Mixture.of(None, chosen)
 
     def filled(seed: int) -> Mixture:
-        usable = generated
+        usable: ImageSet | None = generated
         if task.settings.filtered:
             judge = task.network(Mixture.of(task.train, None), seed, f"filter, classifier {seed}")
             kept = kept_by(judge, generated, task.train, task.device)
-            usable = ImageSet(generated.images[kept], generated.labels[kept])
+            usable = ImageSet(generated.images[kept], generated.labels[kept]) if kept.any() else None
         chosen, lacking = first_of_each_class(usable, task.settings.fill.wanted(task.counts))
         missing[FILLED] = max(missing.get(FILLED, 0), int(lacking.sum()))
         return Mixture.of(task.train, chosen, task.settings.weight)

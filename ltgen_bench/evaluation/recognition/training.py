@@ -31,7 +31,7 @@ class Classifier:
     """One classifier's training on a mixture; `train` resumes from `state`, a file that is written now and then.
 
     `real_images`: of the long-tailed set, which steps and learning rates count by. `flip`: whether mirrored images are
-    of their class.
+    of their class. `watched`: what `train` was told after every epoch.
     """
 
     recipe: RecognitionRecipe
@@ -43,6 +43,7 @@ class Classifier:
     device: torch.device
     state: Path | None = None
     tick: Callable[[int], None] = field(default=lambda step: None)
+    watched: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.steps = self.recipe.steps(self.real_images)
@@ -64,24 +65,25 @@ class Classifier:
         self.labels = torch.from_numpy(self.mixture.labels).to(self.device)
         self.weights = torch.from_numpy(self.mixture.weights).to(self.device)
 
-    def train(self, after_epoch: Callable[[int], None] | None = None) -> nn.Module:
-        """Train to the end; the network, in evaluation mode. `after_epoch` is called with 1, 2, ... after each one."""
+    def train(self, after_epoch: Callable[[], float] | None = None) -> nn.Module:
+        """Train to the end; the network, in evaluation mode. What `after_epoch` says goes to `watched`."""
         step = self._resume()
         an_epoch = self.recipe.steps_an_epoch(self.real_images)
         while step < self.steps:
-            self.network.train()
-            self._step(step)
+            self.step(step)
             step += 1
             self.tick(step)
+            if after_epoch is not None and step % an_epoch == 0:
+                self.watched.append(after_epoch())
             if step % _SAVE_EVERY == 0 and step < self.steps:
                 self._save(step)
-            if after_epoch is not None and step % an_epoch == 0:
-                after_epoch(step // an_epoch)
         if self.state is not None:
             self.state.unlink(missing_ok=True)
         return self.network.eval()
 
-    def _step(self, step: int) -> None:
+    def step(self, step: int) -> None:
+        """Step 0, 1, ... of the optimiser."""
+        self.network.train()
         rows = torch.from_numpy(self._rows(step)).to(self.device)
         x = self._augmented(self.images[rows].float() / 127.5 - 1, step)
         x = x.contiguous(memory_format=self.memory_format)
@@ -130,7 +132,8 @@ class Classifier:
         self.state.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.state) as temporary:
             plain = {name: value.cpu().contiguous() for name, value in tensors.items()}
-            save_file(plain, str(temporary), metadata={"step": json.dumps(step), "mixture": self.mixture.sha256()})
+            header = {"step": step, "watched": self.watched, "mixture": self.mixture.sha256()}
+            save_file(plain, str(temporary), metadata={name: json.dumps(value) for name, value in header.items()})
 
     def _resume(self) -> int:
         """The step to go on from; 0 where there is no state, or one that is not this training's."""
@@ -138,18 +141,23 @@ class Classifier:
             return 0
         try:
             with safe_open(str(self.state), framework="pt") as file:
-                header = file.metadata() or {}
+                header = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            if header.get("mixture") != self.mixture.sha256():
-                return 0
-            own = {name.removeprefix("network."): v for name, v in tensors.items() if name.startswith("network.")}
-            self.network.load_state_dict(own)
-            for place, parameter in enumerate(self.network.parameters()):
-                buffer = tensors[f"momentum.{place}"].to(self.device)
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
-            return int(json.loads(header["step"]))
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError):
+            step, watched = int(header["step"]), [float(value) for value in header["watched"]]
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             return 0  # damaged: trained anew
+        # before anything is taken over: half of a state would be another beginning
+        shapes = {f"network.{name}": value.shape for name, value in self.network.state_dict().items()}
+        shapes |= {f"momentum.{place}": value.shape for place, value in enumerate(self.network.parameters())}
+        if header["mixture"] != self.mixture.sha256() or {n: value.shape for n, value in tensors.items()} != shapes:
+            return 0
+        own = {name.removeprefix("network."): v for name, v in tensors.items() if name.startswith("network.")}
+        self.network.load_state_dict(own)
+        for place, parameter in enumerate(self.network.parameters()):
+            buffer = tensors[f"momentum.{place}"].to(self.device)
+            self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        self.watched[:] = watched
+        return step
 
 
 @torch.inference_mode()
