@@ -145,14 +145,17 @@ def _print_plan(options: Options, task: RecognitionTask, named: list[tuple[str, 
         for row in plan["rows"]
     ]
     low, high = plan["hours_here"]
+    left = plan["classifiers"] - plan["kept"]
+    until = f"; training {left} takes about {_duration(low)} to {_duration(high)} on {plan['device']}" if left else ""
+    note = ["With --filter the filled set is known when the classifier that filters is trained: shown before it."]
     print_tables(
         [
             _heading(plan, plan["steps"]),
             "",
             _table(rows),
             "",
-            f"{plan['classifiers']} different classifiers, {plan['kept']} of them kept from before; training the rest "
-            f"takes about {_duration(low)} to {_duration(high)} on {plan['device']}",
+            *(note if task.settings.filtered else []),
+            f"{plan['classifiers']} different classifiers, {plan['kept']} of them kept from before{until}",
         ]
     )
 

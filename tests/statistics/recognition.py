@@ -164,7 +164,7 @@ def table(kept: Kept) -> str:
     lines += ["", "Spearman's correlation over the methods, of filled minus real with", ""]
     for words, key in (("the distance", "fid"), ("the tail's distance", "groups.few.fid"), ("coverage", "coverage")):
         found = spearmanr([row[1][key] for row in rows], [gain(row[2], "all")["mean"] for row in rows])
-        lines.append(f"* {words}: {found.statistic:+.2f} (p = {found.pvalue:.2f})")
+        lines.append(f"* {words}: {found.statistic:+.2f} (p = {found.pvalue:.3f})")
     return "\n".join(lines) + "\n"
 
 
