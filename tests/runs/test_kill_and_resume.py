@@ -20,7 +20,7 @@ OPTIONS = [
     *QUICK_OPTIONS,
     "--set=training.steps=60",
     "--set=protocol.samples=160",
-    "--set=sampling.steps=40",
+    "--set=sampling.steps=20",
     "--set=execution.sampling_batch_size=8",
     "--json",
 ]

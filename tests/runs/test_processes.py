@@ -76,7 +76,7 @@ def in_sampling(run: Path) -> bool:
 @pytest.mark.slow
 def test_a_process_that_dies_stops_the_other_and_nothing_is_lost(cli: Cli, tmp_path: Path) -> None:
     """In training, again in sampling, and then to the end, which one process reaches with what two have left."""
-    longer = ["--set=training.steps=60", "--set=sampling.steps=60", "--set=protocol.samples=160"]
+    longer = ["--set=training.steps=60", "--set=sampling.steps=30", "--set=protocol.samples=160"]
     for reached in (in_training, in_sampling):
         process = start(tmp_path, *longer)
         deadline = time.monotonic() + 240
