@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    train, sample and measure DDPM on the embedded long-tailed digits (minutes on a laptop)"
 	@echo "make test    run the tests"
-	@echo "make reproduce  every command of REPRODUCING.md's part on digits, with trainings of a second"
+	@echo "make reproduce  REPRODUCING.md on digits with trainings of a second, the notebook, the maps that compile"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   the benchmarks, ours and their peers in one run"
 	@echo "make gpu     for a machine with a GPU: its tests and its table; PYTHON=python3 takes that interpreter and"
@@ -22,7 +22,8 @@ test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 reproduce: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 LTGEN_BENCH_REPRODUCE=1 $(BIN)/python -m pytest tests/test_reproducing.py tests/test_examples.py
+	OMP_NUM_THREADS=1 LTGEN_BENCH_REPRODUCE=1 $(BIN)/python -m pytest tests/test_reproducing.py tests/test_examples.py \
+		tests/runs/test_analysis.py -k "not test_analysis or other_maps"
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -117,13 +117,8 @@ def recognize(
         print_json(document)
         return
     first = next(iter(results.values()))[0]
-    print_tables(
-        [
-            _heading(first, first["rows"][0]["steps"]),
-            *_tables(summary, show_best, results),
-            *_missing(results),
-        ]
-    )
+    heading = _heading(first, first["rows"][0]["steps"])
+    print_tables([heading, *_tables(summary, show_best, results), *_missing(results)])
 
 
 def _print_plan(options: Options, task: RecognitionTask, named: list[tuple[str, list[Path], Path | None]]) -> None:

@@ -92,20 +92,15 @@ def test_several_files_are_seeds_and_folders_without_a_seed_get_theirs(
     assert "still to be checked: seed 0" in out
     assert "is a run; validate" in refused(monkeypatch, capsys, "validate", tmp_path / "unseeded")
     # shards are one set, of a size that no board takes
-    code, _, err = command(
-        monkeypatch,
-        capsys,
-        "evaluate",
-        *files,
-        "--shards",
-        "--dataset",
-        "digits-lt",
-        "--out",
-        tmp_path / "both",
-        *places,
-    )
+    shards = [tmp_path / "shards" / file.name for file in files]
+    shards[0].parent.mkdir()
+    for seed, file in enumerate(shards):
+        whole = of_training(seed)
+        write_samples(file, Samples(whole.images[:150], whole.labels[:150]))
+    line = ["evaluate", *shards, "--shards", "--dataset", "digits-lt", "--out", tmp_path / "both"]
+    code, _, err = command(monkeypatch, capsys, *line, *places)
     assert code == 0, err
     record = read_record(tmp_path / "both/record.json")
-    assert record.samples.count == 2000
+    assert record.samples.count == 300
     few = ["submit", tmp_path / "both", "--method-name", "Few", "--seeds-run", "0", *boards]
-    assert "2,000 samples instead of the 1,000 of protocol digits-1k.v2" in refused(monkeypatch, capsys, *few)
+    assert "300 samples instead of the 1,000 of protocol digits-1k.v2" in refused(monkeypatch, capsys, *few)
