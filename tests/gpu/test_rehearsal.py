@@ -163,8 +163,8 @@ def networks() -> dict[str, Extractor]:
     """Every feature network, with made-up weights where the real ones are a download."""
     made_up = {"weights_sha256": "0" * 64}
     return {
-        "digits-cnn": load_extractor("digits-cnn", weights_root=Path("unused")),
-        "efficientnet-lite0": load_extractor("efficientnet-lite0", weights_root=Path("unused")),
+        "digits-cnn": load_extractor("digits-cnn", weights_root=Path("/nowhere/weights")),
+        "efficientnet-lite0": load_extractor("efficientnet-lite0", weights_root=Path("/nowhere/weights")),
         "inception-v3-fid": InceptionV3Extractor(made_up_inception().state_dict(), **made_up),
         "dinov2-vit-b-14": DINOv2Extractor(VisionTransformer().state_dict(), **made_up),
         "dinov2-vit-l-14": DINOv2LargeExtractor(
