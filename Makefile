@@ -23,7 +23,7 @@ test: $(VENV)/.installed-test
 
 reproduce: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 LTGEN_BENCH_REPRODUCE=1 $(BIN)/python -m pytest tests/test_reproducing.py tests/test_examples.py \
-		tests/runs/test_analysis.py -k "not test_analysis or other_maps"
+		tests/evaluation/test_embedding.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -12,7 +12,6 @@ import pytest
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.errors import ConfigError, DataError
 from ltgen_bench.datasets import DATASETS, ArrayDataset
-from ltgen_bench.runs.resolve import resolve
 
 NAMES = ("dark", "bright")
 
@@ -93,7 +92,6 @@ def test_the_example_of_twenty_lines(cli: Any, tmp_path: Path) -> None:
         plan = shown(*line)
         assert "base_channels = 32" in plan
         assert "372 training images: a small network and 3,000 steps of 32, for a laptop" in plan
-        asked = {"dataset": {"name": "my-blobs"}, "network": {"base_channels": 64}}
-        assert resolve(asked, tmp_path).config.network.base_channels == 64
+        assert "base_channels = 16" in shown(*line, "--set", "network.base_channels=16")
     finally:
         DATASETS._entries.pop("my-blobs", None)

@@ -377,6 +377,7 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
     assert code == 0
     assert again.endswith("6 different classifiers, 6 of them kept from before\n")
     code, filtered, _ = cli(*line, "--dataset", "digits-lt", "--show-best", "--filter", "--dry-run")
+    assert code == 0
     assert "shown before it" in filtered
     assert "2 of them kept from before; training 4 takes about 0." in filtered
     code, filtered, _ = cli(*line, "--dataset", "digits-lt", "--show-best", "--filter", "--dry-run", "--json")

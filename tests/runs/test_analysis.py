@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import PLAIN_OPTIONS, QUICK_OPTIONS, Cli, refused
-from sklearn.manifold import trustworthiness as their_trustworthiness
 
 import ltgen_bench
-from ltgen_bench.core.errors import ConfigError, MissingExtraError, RecordError
+from ltgen_bench.core.errors import RecordError
 from ltgen_bench.core.progress import Progress
 from ltgen_bench.evaluation.contradictions import contradictions
 from ltgen_bench.evaluation.record_files import parse_record, read_record
-from ltgen_bench.evaluation.report import embedding
 from ltgen_bench.evaluation.report.maps_page import maps_page
 from ltgen_bench.runs.analysis import representations
 from ltgen_bench.runs.analysis.settings import AnalysisImages, AnalysisSettings, as_published, one_setting
@@ -54,12 +51,14 @@ def runs(trained: Path, tmp_path: Path) -> list[Path]:
 
 
 def test_numbers_are_kept_and_read_again(runs: list[Path], monkeypatch) -> None:
-    settings = AnalysisSettings(t=(300, 11))
+    settings = AnalysisSettings(t=(300, 11), labels=("withheld", "given"))
     first = ltgen_bench.analyze(runs[:2], settings)
     assert list(first.rows[0]) == [
         "run", "method", "seed", "images", "t", "label", "noise", "group", "metric", "value", "low", "high", "reason",
     ]  # fmt: skip
-    assert {(row["t"], row["seed"]) for row in first.rows} == {(t, seed) for t in (11, 300) for seed in (0, 1)}
+    assert {(row["t"], row["label"], row["seed"]) for row in first.rows} == {
+        (t, label, seed) for t in (11, 300) for label in ("withheld", "given") for seed in (0, 1)
+    }
 
     def never(*_: Any) -> None:
         raise AssertionError("the model is not needed again")
@@ -225,38 +224,6 @@ def test_maps_are_drawn_and_say_how_far_they_can_be_trusted(cli: Cli, runs: list
     # by default they lie with the first run
     assert cli(*line[:-3], "-q")[0] == 0
     assert (runs[0] / "analysis" / "maps-t50-withheld.png").is_file()
-
-
-@pytest.mark.skipif(not os.environ.get("LTGEN_BENCH_REPRODUCE"), reason="compiles for a minute: make reproduce, as CI")
-@pytest.mark.parametrize("kind", ["umap", "localmap"])
-def test_the_other_maps_keep_planted_clusters(kind: str) -> None:
-    random = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 40)
-    features = (20 * random.normal(size=(3, 8))[labels] + random.normal(size=(120, 8))).astype(np.float32)
-    points = embedding.embed(kind, features)
-    centres = np.array([points[labels == c].mean(axis=0) for c in range(3)])
-    nearest = np.linalg.norm(points[:, None] - centres[None], axis=2).argmin(axis=1)
-    assert (nearest == labels).mean() > 0.95
-
-
-def test_trustworthiness_is_that_of_scikit_learn(monkeypatch) -> None:
-    random = np.random.default_rng(0)
-    features = random.normal(size=(150, 6))
-    for points in (features[:, :2], random.normal(size=(150, 2))):
-        ours = embedding.trustworthiness(features, points)
-        assert ours == pytest.approx(their_trustworthiness(features, points, n_neighbors=12))
-    monkeypatch.setattr(embedding, "_MOST_ASKED", 80)
-    assert embedding.trustworthiness(features, features[:, :2]) == pytest.approx(
-        their_trustworthiness(features, features[:, :2], n_neighbors=12), abs=0.05
-    )
-
-
-def test_a_map_that_is_missing_or_too_small(monkeypatch) -> None:
-    with pytest.raises(ConfigError, match="are too few for a map"):
-        embedding.embed("tsne", np.zeros((5, 2), np.float32))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'ltgen-bench\[maps\]'"):
-        embedding.check_maps(("umap",))
 
 
 def test_a_class_name_cannot_break_the_page() -> None:

@@ -16,11 +16,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr, t, ttest_ind_from_stats
+from scipy.stats import spearmanr, ttest_ind
 
 from ltgen_bench.core.config import DatasetConfig
 from ltgen_bench.core.storage import read_json_object, write_text
@@ -134,15 +135,12 @@ def interval(summary: dict[str, Any], place: str) -> str:
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> str:
-    """Of two methods' gains over all classes, with its 95 % interval."""
-    first, second = gain(one, "all"), gain(other, "all")
-    given = [value for each in (first, second) for value in (each["mean"], each["std"], each["n"])]
-    found = ttest_ind_from_stats(*given, equal_var=False)
-    share = [each["std"] ** 2 / each["n"] for each in (first, second)]
-    freedom = sum(share) ** 2 / sum(s**2 / (each["n"] - 1) for s, each in zip(share, (first, second), strict=True))
-    half = float(t.ppf(0.975, freedom)) * sum(share) ** 0.5
-    mean = first["mean"] - second["mean"]
-    return f"{100 * mean:.1f} ({100 * (mean - half):+.1f} … {100 * (mean + half):+.1f}; p = {found.pvalue:.3f})"
+    """Of two methods' gains over all classes, each a model's, with its 95 % interval."""
+    gains = [[gain(summarise([as_result(own)]), "all")["mean"] for own in each.values()] for each in (one, other)]
+    found = ttest_ind(*gains, equal_var=False)
+    low, high = found.confidence_interval(0.95)
+    mean = fmean(gains[0]) - fmean(gains[1])
+    return f"{100 * mean:.1f} ({100 * low:+.1f} … {100 * high:+.1f}; p = {found.pvalue:.3f})"
 
 
 def table(kept: Kept) -> str:
@@ -156,7 +154,7 @@ def table(kept: Kept) -> str:
             key: sum(record.metrics.number(key) or 0.0 for record in records) / len(records)
             for key in ("fid", "groups.few.fid", "coverage")
         }
-        rows.append((records[0].method.title, numbers, summary))
+        rows.append((records[0].method.title, numbers, summary, seeds))
     rows.sort(key=lambda row: -gain(row[2], "all")["mean"])
     one_set = summarise([as_result(kept[COPIES]["0"])])  # the same five classifiers for every set of samples
     real = "; ".join(f"{place} {cell(one_set, 'real', place)}" for place in PLACES)
@@ -164,7 +162,7 @@ def table(kept: Kept) -> str:
     titles += ["filled minus real", "many", "medium", "few"]
     lines = [INTRODUCTION, f"Long-tailed real images only: {real}.", ""]
     lines += [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-    for title, numbers, summary in rows:
+    for title, numbers, summary, _ in rows:
         cells = [cell(summary, *which) for which in (("generated", "all"), ("generated", "few"))]
         cells += [cell(summary, "generated-balanced", "all"), cell(summary, "filled", "all")]
         cells += [cell(summary, "filled", "few"), *(interval(summary, place) for place in PLACES)]
@@ -179,8 +177,8 @@ def table(kept: Kept) -> str:
         "",
         f"Of {len(rows)} methods {surely['all']} help beyond the noise of training (an interval above 0), "
         f"{surely['few']} in the tail.",
-        f"The first is better than the last by {difference(rows[0][2], rows[-1][2])} points (Welch's t),",
-        f"and than the one in the middle by {difference(rows[0][2], rows[len(rows) // 2][2])}: flattering, as they",
+        f"The first is better than the last by {difference(rows[0][3], rows[-1][3])} points (Welch's t),",
+        f"and than the one in the middle by {difference(rows[0][3], rows[len(rows) // 2][3])}: flattering, as they",
         "were picked by these numbers.",
     ]
     lines += ["", "Spearman's correlation over the methods, of filled minus real with", ""]

@@ -9,11 +9,8 @@ from typing import Any
 
 import torch
 
-from ltgen_bench.core.errors import SamplesError
-from ltgen_bench.datasets import ImageSet
 from ltgen_bench.evaluation.recognition.mixtures import Mixture
-from ltgen_bench.evaluation.recognition.recognize import FILLED, REAL, RecognitionTask, training_sets
-from ltgen_bench.evaluation.recognition.training import Classifier
+from ltgen_bench.evaluation.recognition.recognize import FILLED, REAL, RecognitionTask, labelled, training_sets
 from ltgen_bench.evaluation.samples import Samples
 
 _TIMED_STEPS = 3
@@ -32,10 +29,8 @@ def recognition_plan(task: RecognitionTask, sets: Sequence[Samples]) -> dict[str
     kept: set[str] = set()
     rows = []
     for number, samples in enumerate(sets):
-        if samples.labels is None:
-            raise SamplesError("recognition trains a classifier on the samples' labels, and these have none")
         missing: dict[str, int] = {}
-        for arm, make in training_sets(unfiltered, ImageSet(samples.images, samples.labels), missing):
+        for arm, make in training_sets(unfiltered, labelled(samples), missing):
             mixture = make(seeds[0])
             for seed in seeds:
                 key = task.key(mixture, seed)
@@ -45,8 +40,9 @@ def recognition_plan(task: RecognitionTask, sets: Sequence[Samples]) -> dict[str
                     kept.add(key)
             rows.append({"set": number, "arm": arm, "images": len(mixture), "missing": missing.get(arm, 0)})
     steps = task.settings.recipe.steps(len(task.train))
-    fastest, slowest = _step_seconds(task)
-    hours = steps * (len(wanted) - len(kept)) / 3600
+    left = len(wanted) - len(kept)
+    fastest, slowest = _step_seconds(task) if left else (0.0, 0.0)
+    hours = steps * left / 3600
     return {
         "dataset": task.dataset.name,
         "settings": task.settings.to_dict(),
@@ -63,15 +59,7 @@ def recognition_plan(task: RecognitionTask, sets: Sequence[Samples]) -> dict[str
 
 def _step_seconds(task: RecognitionTask) -> tuple[float, float]:
     """The shortest and the longest of a few steps, in seconds, after an untimed one."""
-    classifier = Classifier(
-        task.settings.recipe,
-        Mixture.of(task.train, None),
-        task.dataset.class_count,
-        len(task.train),
-        task.dataset.horizontal_flip,
-        0,
-        task.device,
-    )
+    classifier = task.classifier(Mixture.of(task.train, None), 0)
     found = []
     for step in range(1 + _TIMED_STEPS):
         began = time.perf_counter()

@@ -82,7 +82,7 @@ class RecognitionTask:
         path = self.cache / f"{key}.json"
         found = read_json_object(path)
         if found is None:
-            classifier = self._classifier(mixture, seed, key, title)
+            classifier = self._begun(mixture, seed, key, title)
             watch = (lambda: self.overall(self._tested(classifier.network))) if self.settings.show_best else None
             network = classifier.train(watch)
             self.progress.finish()
@@ -98,7 +98,7 @@ class RecognitionTask:
         """A trained classifier itself: that of `result`, where it was trained here."""
         key = self.key(mixture, seed)
         if key not in self._trained:
-            self._trained[key] = self._classifier(mixture, seed, key, title).train()
+            self._trained[key] = self._begun(mixture, seed, key, title).train()
             self.progress.finish()
         return self._trained[key]
 
@@ -112,9 +112,8 @@ class RecognitionTask:
         """Top-1 over the test images as if every class had as many."""
         return fmean(value for value in by_class if value is not None)
 
-    def _classifier(self, mixture: Mixture, seed: int, key: str, title: str) -> Classifier:
-        steps = self.settings.recipe.steps(len(self.train))
-        self.progress.start(title, steps, "steps")
+    def classifier(self, mixture: Mixture, seed: int) -> Classifier:
+        """An untrained one, without a file to resume from."""
         return Classifier(
             self.settings.recipe,
             mixture,
@@ -123,9 +122,13 @@ class RecognitionTask:
             self.dataset.horizontal_flip,
             seed,
             self.device,
-            self.cache / f"{key}.safetensors",
-            self.progress.update,
         )
+
+    def _begun(self, mixture: Mixture, seed: int, key: str, title: str) -> Classifier:
+        classifier = self.classifier(mixture, seed)
+        classifier.state, classifier.tick = self.cache / f"{key}.safetensors", self.progress.update
+        self.progress.start(title, classifier.steps, "steps")
+        return classifier
 
     def _tested(self, network: nn.Module) -> list[float | None]:
         return accuracy_by_class(network, self.test, self.dataset.class_count, self.device)
@@ -157,14 +160,19 @@ def images_to_test_with(dataset: Dataset) -> ImageSet:
     return test
 
 
+def labelled(samples: Samples) -> ImageSet:
+    """Samples as a training set; raises SamplesError for unlabelled ones."""
+    if samples.labels is None:
+        raise SamplesError("recognition trains a classifier on the samples' labels, and these have none")
+    return ImageSet(samples.images, samples.labels)
+
+
 def recognize(task: RecognitionTask, samples: Samples) -> dict[str, Any]:
     """The results of one set of samples, as JSON values: every arm and seed, and what each was trained on.
 
     Raises SamplesError for unlabelled samples.
     """
-    if samples.labels is None:
-        raise SamplesError("recognition trains a classifier on the samples' labels, and these have none")
-    generated = ImageSet(samples.images, samples.labels)
+    generated = labelled(samples)
     rows: list[dict[str, Any]] = []
     missing: dict[str, int] = {}
     for seed in task.settings.seeds:
